@@ -1,0 +1,347 @@
+//! What the actors ask of the outside world, as traits: stores, evidence transport, revocation sinks, time and entropy.
+
+use async_trait::async_trait;
+use keylime_engine::ids::AgentId;
+use serde_json::Value;
+use std::sync::Arc;
+use uuid::Uuid;
+
+/// Why a store could not answer.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum StoreError {
+    /// The database is away, overloaded or refuses; trying again later may succeed.
+    #[error("database unavailable: {0}")]
+    Unavailable(String),
+    /// The data or the statement is wrong; trying again will not help.
+    #[error("database error: {0}")]
+    Internal(String),
+}
+
+/// Content of one `allowlists` row that an agent uses.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RuntimePolicyRecord {
+    /// Primary key.
+    pub id: i32,
+    /// Unique name.
+    pub name: String,
+    /// Policy or DSSE envelope text exactly as it was sent; `None` means the empty policy.
+    pub text: Option<Arc<str>>,
+    /// SHA-256 of the text, lower-case hexadecimal.
+    pub checksum: String,
+    /// `meta.generator` of the policy.
+    pub generator: i32,
+    /// `tpm_policy` stored with the policy.
+    pub tpm_policy: Option<String>,
+}
+
+/// Content of one `mbpolicies` row.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BootPolicyRecord {
+    /// Primary key.
+    pub id: i32,
+    /// Unique name.
+    pub name: String,
+    /// Policy text; `None` and `""` mean no policy.
+    pub text: Option<Arc<str>>,
+}
+
+/// One row of `verifiermain`, decoded. Policies are named by the id of their row.
+#[derive(Debug, Clone, PartialEq)]
+#[allow(missing_docs, reason = "the fields are the columns of verifier-db.md §3")]
+pub struct AgentRecord {
+    pub agent_id: AgentId,
+    pub v: Option<String>,
+    pub ip: Option<String>,
+    pub port: Option<i32>,
+    pub operational_state: Option<i32>,
+    pub public_key: String,
+    pub tpm_policy: String,
+    pub meta_data: String,
+    pub runtime_policy_id: Option<i32>,
+    pub boot_policy_id: Option<i32>,
+    pub ima_sign_verification_keys: String,
+    pub revocation_key: String,
+    pub accept_tpm_hash_algs: Vec<String>,
+    pub accept_tpm_encryption_algs: Vec<String>,
+    pub accept_tpm_signing_algs: Vec<String>,
+    pub hash_alg: String,
+    pub enc_alg: String,
+    pub sign_alg: String,
+    pub verifier_id: String,
+    pub verifier_ip: String,
+    pub verifier_port: i32,
+    pub boottime: i64,
+    pub ima_pcrs: Vec<i64>,
+    pub pcr10: Option<Vec<u8>>,
+    pub next_ima_ml_entry: i64,
+    pub learned_ima_keyrings: Value,
+    pub severity_level: Option<i32>,
+    pub last_event_id: Option<String>,
+    pub supported_version: String,
+    pub ak_tpm: String,
+    pub mtls_cert: Option<String>,
+    pub attestation_count: i64,
+    pub last_received_quote: i64,
+    pub last_successful_attestation: i64,
+    pub tpm_clockinfo: Option<Value>,
+    pub accept_attestations: bool,
+    pub consecutive_attestation_failures: i32,
+}
+
+/// How an enrolment names or brings its policy.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PolicyChoice<N> {
+    /// Use the stored policy with this name.
+    Stored(String),
+    /// Store this policy and use it; its name must not exist yet.
+    New(N),
+    /// Use the stored policy with this name when there is one, else store this one under it (Keylime's rule for policies
+    /// that are named after their agent).
+    StoredOrNew(N),
+}
+
+/// A runtime policy to store.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the fields are the columns of verifier-db.md §3")]
+pub struct NewRuntimePolicy {
+    pub name: String,
+    pub text: Option<Arc<str>>,
+    pub checksum: String,
+    pub generator: i32,
+    pub tpm_policy: Option<String>,
+}
+
+/// A measured boot policy to store.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the fields are the columns of verifier-db.md §3")]
+pub struct NewBootPolicy {
+    pub name: String,
+    pub text: Option<Arc<str>>,
+}
+
+/// One change to the verifier's database. A batch of them is one transaction; each gets its own [`WriteOutcome`].
+#[derive(Debug, Clone)]
+pub enum VerifierWrite {
+    /// Stores an agent and, if new, its policies. Outcome: `Enrolled`, `AgentExists`, `RuntimePolicyExists`,
+    /// `RuntimePolicyMissing`, `BootPolicyExists`, `BootPolicyMissing`; anything but `Enrolled` leaves no trace.
+    Enrol {
+        /// The row; its policy ids are filled in by the store.
+        agent: Box<AgentRecord>,
+        /// The runtime policy.
+        runtime_policy: PolicyChoice<NewRuntimePolicy>,
+        /// The measured boot policy.
+        boot_policy: PolicyChoice<NewBootPolicy>,
+    },
+    /// Writes the columns that attestation changes, unless the stored state is 8 (Terminated) or 10 (stopped), together
+    /// with the revocations of this transition. Outcome: `Written` or `Gone` (with the stored state, if any).
+    Progress {
+        /// The columns; identity, policies and enrolment data are not touched.
+        progress: Box<AgentProgress>,
+        /// Rows for the revocation outbox, stored in the same transaction and only if the row was written.
+        outbox: Vec<OutboxRow>,
+    },
+    /// Sets `operational_state` whatever the stored state is. Outcome: `Written` or `Gone`.
+    SetState {
+        /// The agent.
+        agent_id: AgentId,
+        /// The new code, `None` for push agents.
+        state: Option<i32>,
+    },
+    /// Deletes an agent, its attestations and evidence, and the policy rows named like it that nobody else uses.
+    /// Outcome: `Written` or `Gone`.
+    Delete {
+        /// The agent.
+        agent_id: AgentId,
+    },
+    /// Marks outbox deliveries as done. Outcome: `Written`.
+    OutboxDelivered {
+        /// The row and the notifier.
+        id: Uuid,
+        /// The notifier that confirmed it.
+        notifier: &'static str,
+    },
+}
+
+/// The columns of `verifiermain` that attestation changes.
+#[derive(Debug, Clone, PartialEq)]
+#[allow(missing_docs, reason = "the fields are the columns of verifier-db.md §3")]
+pub struct AgentProgress {
+    pub agent_id: AgentId,
+    pub operational_state: Option<i32>,
+    pub public_key: Arc<str>,
+    pub hash_alg: Arc<str>,
+    pub enc_alg: Arc<str>,
+    pub sign_alg: Arc<str>,
+    pub supported_version: Arc<str>,
+    pub boottime: i64,
+    pub ima_pcrs: Vec<i64>,
+    pub pcr10: Option<Vec<u8>>,
+    pub next_ima_ml_entry: i64,
+    pub learned_ima_keyrings: Value,
+    pub severity_level: Option<i32>,
+    pub last_event_id: Option<String>,
+    pub attestation_count: i64,
+    pub last_received_quote: i64,
+    pub last_successful_attestation: i64,
+    pub tpm_clockinfo: Option<Value>,
+    pub accept_attestations: bool,
+    pub consecutive_attestation_failures: i32,
+}
+
+/// A committed revocation notice that waits for its notifiers.
+#[derive(Debug, Clone, PartialEq)]
+pub struct OutboxRow {
+    /// Event id; message id at every broker, so that consumers can drop doubles.
+    pub id: Uuid,
+    /// The agent concerned; order is kept per agent.
+    pub agent_id: AgentId,
+    /// `revocation` or `comm_error`.
+    pub kind: String,
+    /// Severity label.
+    pub severity_label: String,
+    /// Keylime's outer JSON: `{"msg": …, "signature": …}`.
+    pub body: String,
+    /// Creation time, microseconds since the epoch.
+    pub created_us: i64,
+    /// Notifiers that have not confirmed yet.
+    pub pending: Vec<String>,
+}
+
+/// What became of one [`VerifierWrite`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[allow(missing_docs, reason = "explained at VerifierWrite")]
+pub enum WriteOutcome {
+    Enrolled { runtime_policy_id: Option<i32>, boot_policy_id: Option<i32> },
+    AgentExists,
+    RuntimePolicyExists(String),
+    RuntimePolicyMissing(String),
+    BootPolicyExists(String),
+    BootPolicyMissing(String),
+    Written,
+    Gone { stored_state: Option<i32> },
+}
+
+/// Why a policy could not be changed.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum PolicyStoreError {
+    /// A policy with this name exists.
+    #[error("a policy with this name exists")]
+    Exists,
+    /// No policy with this name exists.
+    #[error("no policy with this name exists")]
+    Missing,
+    /// Agents use the policy; the first of them.
+    #[error("the policy is in use by agent {0}")]
+    InUse(String),
+    /// The database could not answer.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// The verifier's database.
+#[async_trait]
+pub trait VerifierStore: Send + Sync + 'static {
+    /// Up to `limit` agents with an id greater than `after`, in the order of ids, of this verifier only when
+    /// `verifier_id` is given. A row that cannot be decoded is reported by its id and never hides the others.
+    async fn agents_page(
+        &self,
+        verifier_id: Option<&str>,
+        after: Option<&str>,
+        limit: u64,
+    ) -> Result<AgentPage, StoreError>;
+    /// One agent.
+    async fn agent(&self, agent_id: &str) -> Result<Option<AgentRecord>, StoreError>;
+    /// Ids of all agents, of this verifier only when `verifier_id` is given.
+    async fn agent_ids(&self, verifier_id: Option<&str>) -> Result<Vec<String>, StoreError>;
+    /// Applies a batch in one transaction; the outcomes have the order of the writes.
+    async fn write(&self, batch: Vec<VerifierWrite>) -> Result<Vec<WriteOutcome>, StoreError>;
+
+    /// The runtime policy row with this primary key.
+    async fn runtime_policy_by_id(&self, id: i32) -> Result<Option<RuntimePolicyRecord>, StoreError>;
+    /// The runtime policy with this name.
+    async fn runtime_policy(&self, name: &str) -> Result<Option<RuntimePolicyRecord>, StoreError>;
+    /// Names of all runtime policies.
+    async fn runtime_policy_names(&self) -> Result<Vec<String>, StoreError>;
+    /// Stores a runtime policy.
+    async fn create_runtime_policy(&self, policy: NewRuntimePolicy) -> Result<(), PolicyStoreError>;
+    /// Replaces a runtime policy; answers the ids of the agents that use it.
+    async fn update_runtime_policy(&self, policy: NewRuntimePolicy) -> Result<Vec<AgentId>, PolicyStoreError>;
+    /// Deletes a runtime policy that no agent uses.
+    async fn delete_runtime_policy(&self, name: &str) -> Result<(), PolicyStoreError>;
+
+    /// The boot policy row with this primary key.
+    async fn boot_policy_by_id(&self, id: i32) -> Result<Option<BootPolicyRecord>, StoreError>;
+    /// The boot policy with this name.
+    async fn boot_policy(&self, name: &str) -> Result<Option<BootPolicyRecord>, StoreError>;
+    /// Names of all boot policies.
+    async fn boot_policy_names(&self) -> Result<Vec<String>, StoreError>;
+    /// Stores a boot policy.
+    async fn create_boot_policy(&self, policy: NewBootPolicy) -> Result<(), PolicyStoreError>;
+    /// Replaces a boot policy; answers the ids of the agents that use it.
+    async fn update_boot_policy(&self, policy: NewBootPolicy) -> Result<Vec<AgentId>, PolicyStoreError>;
+    /// Deletes a boot policy that no agent uses.
+    async fn delete_boot_policy(&self, name: &str) -> Result<(), PolicyStoreError>;
+
+    /// Oldest outbox rows that still wait for a notifier, in the order in which they were committed.
+    async fn outbox_pending(&self, limit: u64) -> Result<Vec<OutboxRow>, StoreError>;
+}
+
+/// A page of agents.
+#[derive(Debug, Clone, Default)]
+pub struct AgentPage {
+    /// The agents that could be decoded.
+    pub agents: Vec<AgentRecord>,
+    /// (agent id, reason) of rows that could not.
+    pub bad: Vec<(String, String)>,
+    /// The last id looked at; `None` when there are no more.
+    pub next: Option<String>,
+}
+
+/// One row of `registrarmain`, decoded.
+#[derive(Debug, Clone, PartialEq, Default)]
+#[allow(missing_docs, reason = "the fields are the columns of registrar.md §5")]
+pub struct RegistrationRecord {
+    pub agent_id: String,
+    pub key: Option<String>,
+    pub aik_tpm: Option<String>,
+    pub ek_tpm: Option<String>,
+    pub ekcert: Option<String>,
+    pub iak_tpm: Option<String>,
+    pub iak_cert: Option<String>,
+    pub idevid_tpm: Option<String>,
+    pub idevid_cert: Option<String>,
+    pub mtls_cert: Option<String>,
+    pub ip: Option<String>,
+    pub port: Option<i32>,
+    pub regcount: i32,
+    pub active: bool,
+    pub is_virtual: Option<bool>,
+    pub provider_keys: Option<Value>,
+}
+
+/// What became of a write to the registrar's database.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RegistrationOutcome {
+    /// The row was written.
+    Written,
+    /// The identity columns (`ek_tpm`, `ekcert`, `aik_tpm`, `regcount`) are no longer the ones the caller saw, or another
+    /// registration created the row first.
+    Conflict,
+}
+
+/// The registrar's database.
+#[async_trait]
+pub trait RegistrarStore: Send + Sync + 'static {
+    /// One registration, active or not.
+    async fn registration(&self, agent_id: &str) -> Result<Option<RegistrationRecord>, StoreError>;
+    /// Ids of all registrations.
+    async fn registration_ids(&self) -> Result<Vec<String>, StoreError>;
+    /// Writes a batch of registrations in one transaction. `seen` is what the caller read before deciding; the statement
+    /// itself compares it, so that of two racing identities exactly one wins (CVE-2025-13609).
+    async fn register(
+        &self,
+        batch: Vec<(Option<RegistrationRecord>, RegistrationRecord)>,
+    ) -> Result<Vec<RegistrationOutcome>, StoreError>;
+    /// Deletes registrations; answers for each whether it existed.
+    async fn delete(&self, agent_ids: Vec<String>) -> Result<Vec<bool>, StoreError>;
+}

@@ -1,0 +1,1 @@
+//! Attester daemons and the IMA emulator.

@@ -1,0 +1,1 @@
+//! Fleet simulator, software TPM and criterion benches.

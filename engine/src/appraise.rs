@@ -1,0 +1,1 @@
+//! The top function: evidence × policies × context → appraisal.

@@ -1,0 +1,1 @@
+//! Evidence that endorses an attester: EK, AK and their certificates.

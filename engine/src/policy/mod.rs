@@ -1,0 +1,3 @@
+//! The operator's policies.
+
+pub mod python_regex;

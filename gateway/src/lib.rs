@@ -1,0 +1,1 @@
+//! HTTP edge and server binaries: keylime_verifier and keylime_registrar.

@@ -1,0 +1,1 @@
+//! Certificate authority, keystore, certificate packages and TLS contexts.

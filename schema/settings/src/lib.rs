@@ -1,0 +1,1 @@
+//! Configuration files, environment overrides and logging set-up of every component.

@@ -1,0 +1,1 @@
+//! Operator tools: keylime_tenant, keylime_ca and the policy tools.

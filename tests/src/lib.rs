@@ -1,0 +1,1 @@
+//! Cross-crate tests: tidy, security invariants, integration, peers.
