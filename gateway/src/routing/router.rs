@@ -1,0 +1,175 @@
+//! The way of a request through the gateway: route, transport, token, authorization, body, handler.
+
+use super::call::is_json;
+use super::{BodyLimit, Call, Parameters, RawPath, Reply, Route, Transport};
+use crate::authorization::{Admission, Credentials, Gate, Refusal};
+use crate::error_response;
+use crate::request_id;
+use crate::server::{BodyError, ConnectionFacts, read_body};
+use actix_web::http::{Method, StatusCode, header};
+use actix_web::{HttpRequest, HttpResponse, web};
+use bytes::Bytes;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+/// Largest body of a request that anybody may send, such as a registration with its certificates, in bytes.
+const SMALL_BODY: u64 = 1 << 20;
+
+/// Methods that a server may be asked at all (`registrar.md` §3); all others are not implemented.
+const METHODS: [Method; 7] =
+    [Method::GET, Method::HEAD, Method::POST, Method::PUT, Method::PATCH, Method::DELETE, Method::OPTIONS];
+
+/// Bounds of a server's requests.
+#[derive(Debug, Clone, Copy)]
+pub struct RouterLimits {
+    /// `max_upload_size`, in bytes.
+    pub max_upload_size: u64,
+    /// A body has to be complete after this time.
+    pub body_deadline: Duration,
+}
+
+/// The route table of a server with the state `S`, and the gate in front of it.
+pub struct Router<S> {
+    routes: Vec<Route<S>>,
+    gate: Gate,
+    state: Arc<S>,
+    limits: RouterLimits,
+}
+
+/// A route that fits method and path.
+struct Match<'r, S> {
+    route: &'r Route<S>,
+    parameters: Vec<(&'static str, String)>,
+}
+
+impl<S: Send + Sync + 'static> Router<S> {
+    /// A router over this table; the first route that fits wins.
+    pub fn new(routes: Vec<Route<S>>, gate: Gate, state: Arc<S>, limits: RouterLimits) -> Self {
+        Self { routes, gate, state, limits }
+    }
+
+    /// The table.
+    pub fn routes(&self) -> &[Route<S>] {
+        &self.routes
+    }
+
+    /// Answers one request.
+    pub async fn answer(&self, request: HttpRequest, payload: web::Payload) -> HttpResponse {
+        let id = request.headers().get("x-request-id").map(|value| request_id::sanitise(value.as_bytes()));
+        let id = id.unwrap_or_default();
+        let reply = self.dispatch(&request, payload).await;
+        tracing::debug!(
+            target: "keylime.web",
+            reqid = %id,
+            method = %request.method(),
+            path = %request.uri().path(),
+            status = reply.status().as_u16(),
+            "answered"
+        );
+        error_response::render(reply, &id)
+    }
+
+    async fn dispatch(&self, request: &HttpRequest, payload: web::Payload) -> Reply {
+        if announced_length(request).is_some_and(|length| length > self.limits.max_upload_size) {
+            return Reply::empty(StatusCode::BAD_REQUEST).closing();
+        }
+        let matched = match self.find(request.method(), request.uri().path()) {
+            Ok(matched) => matched,
+            Err(status) => return Reply::empty(status),
+        };
+        let facts = request.conn_data::<ConnectionFacts>().cloned().unwrap_or_default();
+        if matched.route.transport == Transport::TlsOnly && !facts.secure {
+            return Reply::empty(StatusCode::BAD_REQUEST);
+        }
+        let admission = match self.admit(request, &facts, &matched).await {
+            Ok(admission) => admission,
+            Err(refusal) => return refused(&refusal, request),
+        };
+        let limit = match matched.route.body {
+            BodyLimit::Upload => self.limits.max_upload_size,
+            BodyLimit::Small => self.limits.max_upload_size.min(SMALL_BODY),
+        };
+        let body = match read_body(payload, limit, self.limits.body_deadline).await {
+            Ok(body) => body,
+            Err(BodyError::TooLarge) => return Reply::empty(StatusCode::BAD_REQUEST).closing(),
+            Err(BodyError::Late) => return Reply::empty(StatusCode::REQUEST_TIMEOUT).closing(),
+            Err(BodyError::Broken) => return Reply::empty(StatusCode::BAD_REQUEST).closing(),
+        };
+        match call(request, matched.parameters, facts, body) {
+            Ok(call) => (matched.route.handler)(Arc::clone(&self.state), call, admission).await,
+            Err(reply) => reply,
+        }
+    }
+
+    fn find(&self, method: &Method, path: &str) -> Result<Match<'_, S>, StatusCode> {
+        if !METHODS.contains(method) {
+            return Err(StatusCode::NOT_IMPLEMENTED);
+        }
+        let path = RawPath::parse(path).map_err(|_| StatusCode::BAD_REQUEST)?;
+        let mut known = false;
+        for route in &self.routes {
+            let Some(parameters) = route.pattern.matches(&path) else { continue };
+            if route.method == *method {
+                let parameters = parameters.into_iter().map(|(name, value)| (name, value.to_owned())).collect();
+                return Ok(Match { route, parameters });
+            }
+            known = true;
+        }
+        Err(if known { StatusCode::METHOD_NOT_ALLOWED } else { StatusCode::NOT_FOUND })
+    }
+
+    async fn admit(
+        &self,
+        request: &HttpRequest,
+        facts: &ConnectionFacts,
+        matched: &Match<'_, S>,
+    ) -> Result<Admission, Refusal> {
+        let header = request.headers().get(header::AUTHORIZATION).map(|value| value.to_str().unwrap_or("?"));
+        let credentials = Credentials {
+            authorization: header.filter(|value| !value.is_empty()),
+            common_name: facts.common_name.as_ref(),
+        };
+        let identity = self.gate.identify(credentials).await?;
+        self.gate.admit(identity, matched.route.action, resource(&matched.parameters))
+    }
+}
+
+/// The resource a request is about, from its path only (`authorization.md` §4, §7).
+fn resource<'a>(parameters: &'a [(&'static str, String)]) -> Option<&'a str> {
+    ["agent_id", "name", "session_id"].into_iter().find_map(|wanted| {
+        parameters.iter().find(|(name, _)| *name == wanted).map(|(_, value)| value.as_str())
+    })
+}
+
+fn announced_length(request: &HttpRequest) -> Option<u64> {
+    request.headers().get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+}
+
+fn refused(refusal: &Refusal, request: &HttpRequest) -> Reply {
+    let reply = match refusal {
+        Refusal::Unauthenticated(refusal) => Reply::errors(StatusCode::UNAUTHORIZED, refusal.detail()),
+        Refusal::Forbidden(reason) => Reply::errors(StatusCode::FORBIDDEN, reason.as_str()),
+    };
+    // The body of a refused request is not read; unless it is known to be empty the connection cannot be used again.
+    let body_follows = request.headers().contains_key(header::TRANSFER_ENCODING)
+        || announced_length(request).is_some_and(|length| length > 0);
+    if body_follows { reply.closing() } else { reply }
+}
+
+fn call(
+    request: &HttpRequest,
+    parameters: Vec<(&'static str, String)>,
+    facts: ConnectionFacts,
+    body: Bytes,
+) -> Result<Call, Reply> {
+    let content_type = request.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    let content_type = content_type.map(|value| value.split(';').next().unwrap_or_default().trim().to_owned());
+    let json = OnceLock::new();
+    if content_type.as_deref().is_some_and(is_json) && !body.is_empty() {
+        let malformed = |_| Reply::empty(StatusCode::BAD_REQUEST).with_reason("Malformed Request Parameter");
+        let value = serde_json::from_slice(&body).map_err(malformed)?;
+        let _ = json.set(value);
+    }
+    let query = Parameters::decode(request.uri().query().unwrap_or_default().as_bytes());
+    Ok(Call { parameters, query, content_type, body, json, peer: facts.peer })
+}
