@@ -5,7 +5,7 @@ use super::{BodyLimit, Call, Parameters, RawPath, Reply, Route, Transport};
 use crate::authorization::{Admission, Credentials, Gate, Refusal};
 use crate::error_response;
 use crate::request_id;
-use crate::server::{BodyError, ConnectionFacts, read_body};
+use crate::server::{BodyError, ConnectionFacts, discard_body, read_body};
 use actix_web::http::{Method, StatusCode, header};
 use actix_web::{HttpRequest, HttpResponse, web};
 use bytes::Bytes;
@@ -14,6 +14,9 @@ use std::time::Duration;
 
 /// Largest body of a request that anybody may send, such as a registration with its certificates, in bytes.
 const SMALL_BODY: u64 = 1 << 20;
+
+/// How long the body of a refused request is waited for.
+const DISCARD_DEADLINE: Duration = Duration::from_secs(1);
 
 /// Methods that a server may be asked at all (`registrar.md` §3); all others are not implemented.
 const METHODS: [Method; 7] =
@@ -71,34 +74,42 @@ impl<S: Send + Sync + 'static> Router<S> {
 
     async fn dispatch(&self, request: &HttpRequest, payload: web::Payload) -> Reply {
         if announced_length(request).is_some_and(|length| length > self.limits.max_upload_size) {
-            return Reply::empty(StatusCode::BAD_REQUEST).closing();
+            return refuse(Reply::empty(StatusCode::BAD_REQUEST), request, payload).await;
         }
-        let matched = match self.find(request.method(), request.uri().path()) {
-            Ok(matched) => matched,
-            Err(status) => return Reply::empty(status),
-        };
         let facts = request.conn_data::<ConnectionFacts>().cloned().unwrap_or_default();
-        if matched.route.transport == Transport::TlsOnly && !facts.secure {
-            return Reply::empty(StatusCode::BAD_REQUEST);
-        }
-        let admission = match self.admit(request, &facts, &matched).await {
-            Ok(admission) => admission,
-            Err(refusal) => return refused(&refusal, request),
+        let (matched, admission) = match self.enter(request, &facts).await {
+            Ok(entered) => entered,
+            Err(reply) => return refuse(reply, request, payload).await,
         };
         let limit = match matched.route.body {
             BodyLimit::Upload => self.limits.max_upload_size,
             BodyLimit::Small => self.limits.max_upload_size.min(SMALL_BODY),
         };
+        if announced_length(request).is_some_and(|length| length > limit) {
+            return refuse(Reply::empty(StatusCode::BAD_REQUEST), request, payload).await;
+        }
         let body = match read_body(payload, limit, self.limits.body_deadline).await {
             Ok(body) => body,
-            Err(BodyError::TooLarge) => return Reply::empty(StatusCode::BAD_REQUEST).closing(),
+            Err(BodyError::TooLarge | BodyError::Broken) => return Reply::empty(StatusCode::BAD_REQUEST).closing(),
             Err(BodyError::Late) => return Reply::empty(StatusCode::REQUEST_TIMEOUT).closing(),
-            Err(BodyError::Broken) => return Reply::empty(StatusCode::BAD_REQUEST).closing(),
         };
-        match call(request, matched.parameters, facts, body) {
+        match call(request, matched.parameters, &facts, body) {
             Ok(call) => (matched.route.handler)(Arc::clone(&self.state), call, admission).await,
             Err(reply) => reply,
         }
+    }
+
+    /// Everything that is decided before the body is looked at: route, transport, token, authorization.
+    async fn enter(&self, request: &HttpRequest, facts: &ConnectionFacts) -> Result<(Match<'_, S>, Admission), Reply> {
+        let matched = self.find(request.method(), request.uri().path()).map_err(Reply::empty)?;
+        if matched.route.transport == Transport::TlsOnly && !facts.secure {
+            return Err(Reply::empty(StatusCode::BAD_REQUEST));
+        }
+        let admission = self.admit(request, facts, &matched).await.map_err(|refusal| match refusal {
+            Refusal::Unauthenticated(refusal) => Reply::errors(StatusCode::UNAUTHORIZED, refusal.detail()),
+            Refusal::Forbidden(reason) => Reply::errors(StatusCode::FORBIDDEN, reason),
+        })?;
+        Ok((matched, admission))
     }
 
     fn find(&self, method: &Method, path: &str) -> Result<Match<'_, S>, StatusCode> {
@@ -145,21 +156,27 @@ fn announced_length(request: &HttpRequest) -> Option<u64> {
     request.headers().get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
 
-fn refused(refusal: &Refusal, request: &HttpRequest) -> Reply {
-    let reply = match refusal {
-        Refusal::Unauthenticated(refusal) => Reply::errors(StatusCode::UNAUTHORIZED, refusal.detail()),
-        Refusal::Forbidden(reason) => Reply::errors(StatusCode::FORBIDDEN, reason.as_str()),
-    };
-    // The body of a refused request is not read; unless it is known to be empty the connection cannot be used again.
-    let body_follows = request.headers().contains_key(header::TRANSFER_ENCODING)
-        || announced_length(request).is_some_and(|length| length > 0);
-    if body_follows { reply.closing() } else { reply }
+/// Answers a request whose body is not wanted: a short one is read away, so that the client gets to the answer and can go
+/// on; after a long one the connection is closed.
+async fn refuse(reply: Reply, request: &HttpRequest, payload: web::Payload) -> Reply {
+    let chunked = request.headers().contains_key(header::TRANSFER_ENCODING);
+    match announced_length(request) {
+        None | Some(0) if !chunked => reply,
+        Some(length) if !chunked && length <= SMALL_BODY => {
+            discard_body(payload, SMALL_BODY, DISCARD_DEADLINE).await;
+            reply
+        }
+        None | Some(_) => {
+            discard_body(payload, SMALL_BODY, DISCARD_DEADLINE).await;
+            reply.closing()
+        }
+    }
 }
 
 fn call(
     request: &HttpRequest,
     parameters: Vec<(&'static str, String)>,
-    facts: ConnectionFacts,
+    facts: &ConnectionFacts,
     body: Bytes,
 ) -> Result<Call, Reply> {
     let content_type = request.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
