@@ -1,3 +1,21 @@
-//! Starts the real parts that tests and the demo need, and the commands cargo demo and cargo accept.
+//! Starts the real parts that tests and the demonstration need, on private ports and directories, and stops them by pid.
+//!
+//! | module | part |
+//! |---|---|
+//! | [`packages`] | installs what a fresh Debian 12 lacks |
+//! | [`binaries`] | finds the workspace's own binaries |
+//! | [`child`] | a process that dies with its guard |
+//! | [`peer`] | Keylime 7.14.3 from PyPI in a virtual environment |
+//! | [`swtpm`] | a software TPM for one test |
+//! | [`tpm_switch`] | lets several programs share one software TPM |
 
+#![forbid(unsafe_code)]
+
+pub mod binaries;
+pub mod child;
+pub mod configuration;
+pub mod packages;
+pub mod peer;
+pub mod ports;
 pub mod swtpm;
+pub mod tpm_switch;
