@@ -1,1 +1,3 @@
 //! Attester daemons and the IMA emulator.
+
+pub mod tpm;
