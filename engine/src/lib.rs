@@ -23,6 +23,7 @@ pub mod ima;
 pub mod lifecycle;
 pub mod measured_boot;
 pub mod policy;
+pub mod time;
 pub mod tpm;
 pub mod identity;
 pub mod appraise;
