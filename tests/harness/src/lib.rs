@@ -6,16 +6,22 @@
 //! | [`binaries`] | finds the workspace's own binaries |
 //! | [`child`] | a process that dies with its guard |
 //! | [`peer`] | Keylime 7.14.3 from PyPI in a virtual environment |
-//! | [`swtpm`] | a software TPM for one test |
+//! | [`swtpm`] | a software TPM with an EK certificate |
 //! | [`tpm_switch`] | lets several programs share one software TPM |
+//! | [`ima_log`] | a measurement list and policies for it |
+//! | [`stack`] | registrar, verifier, agent and tenant, ours or the peer's, in one directory |
+//! | [`webhook_sink`] | a receiver of webhooks |
 
 #![forbid(unsafe_code)]
 
 pub mod binaries;
 pub mod child;
 pub mod configuration;
+pub mod ima_log;
 pub mod packages;
 pub mod peer;
 pub mod ports;
+pub mod stack;
 pub mod swtpm;
 pub mod tpm_switch;
+pub mod webhook_sink;

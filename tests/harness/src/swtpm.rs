@@ -78,6 +78,12 @@ impl SoftwareTpm {
         format!("swtpm:host=127.0.0.1,port={}", self.port)
     }
 
+    /// The port of the command channel; the control channel is one above.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
     /// The directory that holds the TPM's state, and the certificates of its local authority if it has any.
     #[must_use]
     pub fn directory(&self) -> &Path {
