@@ -16,3 +16,4 @@ mod request_id;
 pub mod routes;
 pub mod routing;
 pub mod server;
+pub mod tls;

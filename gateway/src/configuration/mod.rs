@@ -1,5 +1,6 @@
 //! The options of the two servers (`config.md` §3, §4), read once at start into plain structs.
 
+mod authority;
 mod error;
 mod print;
 mod registrar;
@@ -7,6 +8,7 @@ mod revocations;
 mod shared;
 mod verifier;
 
+pub use authority::AuthorityConfiguration;
 pub use error::ConfigurationError;
 pub use print::print_effective;
 pub use registrar::RegistrarConfiguration;
