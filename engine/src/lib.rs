@@ -25,5 +25,6 @@ pub mod ima;
 pub mod lifecycle;
 pub mod measured_boot;
 pub mod policy;
+pub mod time;
 pub mod tpm;
 pub mod verdict;

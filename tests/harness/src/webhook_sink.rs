@@ -20,18 +20,18 @@ pub struct WebhookSink {
 }
 
 impl WebhookSink {
-    /// Starts a server with this certificate and key (PEM files) on a free port.
+    /// Starts a server with this certificate and key (PEM files).
     ///
     /// # Errors
-    /// Certificate or key cannot be used.
-    pub fn start(certificate: &Path, key: &Path) -> io::Result<Self> {
+    /// Certificate, key or port cannot be used.
+    pub fn start(port: u16, certificate: &Path, key: &Path) -> io::Result<Self> {
         keylime_pki::install_crypto_provider();
         let identity = tls::load_identity(certificate, key, None).map_err(io::Error::other)?;
         let config = ServerConfig::builder()
             .with_no_client_auth()
             .with_single_cert(identity.certs, identity.key)
             .map_err(io::Error::other)?;
-        Self::serve(Some(Arc::new(config)))
+        Self::serve(port, Some(Arc::new(config)))
     }
 
     /// Starts a plain HTTP server on a free port.
@@ -39,11 +39,11 @@ impl WebhookSink {
     /// # Errors
     /// No port can be bound.
     pub fn start_plain() -> io::Result<Self> {
-        Self::serve(None)
+        Self::serve(0, None)
     }
 
-    fn serve(config: Option<Arc<ServerConfig>>) -> io::Result<Self> {
-        let listener = TcpListener::bind(("127.0.0.1", 0))?;
+    fn serve(port: u16, config: Option<Arc<ServerConfig>>) -> io::Result<Self> {
+        let listener = TcpListener::bind(("127.0.0.1", port))?;
         let sink = Self { port: listener.local_addr()?.port(), bodies: Arc::default() };
         let bodies = Arc::clone(&sink.bodies);
         thread::spawn(move || {
