@@ -18,12 +18,13 @@
 #![forbid(unsafe_code)]
 
 pub mod algorithm;
+pub mod appraise;
+pub mod identity;
 pub mod ids;
 pub mod ima;
 pub mod lifecycle;
 pub mod measured_boot;
+pub mod nonce;
 pub mod policy;
 pub mod tpm;
-pub mod identity;
-pub mod appraise;
 pub mod verdict;
