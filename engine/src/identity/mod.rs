@@ -1,15 +1,27 @@
 //! Evidence that endorses an attester: EK, AK and their certificates.
 
+<<<<<<< HEAD
+=======
+pub mod attestation_key;
+>>>>>>> tpm
 pub mod certificate;
 pub mod certificate_name;
 pub mod certificate_store;
+pub mod certification;
+pub mod credential_challenge;
+pub mod endorsement_key;
+pub mod key_derivation;
 pub mod registration;
 pub mod subject_key;
 
+<<<<<<< HEAD
 pub mod attestation_key;
 pub mod certification;
 pub mod credential_challenge;
 mod der;
 pub mod endorsement_key;
 pub mod key_derivation;
+=======
+mod der;
+>>>>>>> tpm
 mod registration_member;
