@@ -19,7 +19,9 @@
 #![forbid(unsafe_code)]
 
 pub mod algorithm;
+pub mod appraise;
 pub mod evidence;
+pub mod identity;
 pub mod ids;
 pub mod ima;
 pub mod lifecycle;
@@ -27,6 +29,4 @@ pub mod measured_boot;
 pub mod policy;
 pub mod time;
 pub mod tpm;
-pub mod identity;
-pub mod appraise;
 pub mod verdict;

@@ -51,10 +51,8 @@ impl SeverityPolicy {
         let rules = rules
             .iter()
             .map(|(pattern, label)| {
-                let regex = PythonRegex::full_match(pattern).map_err(|e| InvalidSeverityPolicy::Pattern {
-                    pattern: pattern.clone(),
-                    reason: e.to_string(),
-                })?;
+                let regex = PythonRegex::full_match(pattern)
+                    .map_err(|e| InvalidSeverityPolicy::Pattern { pattern: pattern.clone(), reason: e.to_string() })?;
                 let level = labels.iter().position(|l| l == label).and_then(|n| u8::try_from(n).ok()).unwrap_or(max);
                 Ok((regex, Severity(level)))
             })
