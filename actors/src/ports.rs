@@ -222,6 +222,9 @@ pub enum WriteOutcome {
     BootPolicyMissing(String),
     Written,
     Gone { stored_state: Option<i32> },
+    /// The database cannot hold this row, for the reason given (a text longer than its column on PostgreSQL or MySQL);
+    /// the rest of the batch is not affected, and trying again will not help.
+    Refused(String),
 }
 
 /// Why a policy could not be changed.
@@ -330,6 +333,9 @@ pub enum RegistrationOutcome {
     /// The identity columns (`ek_tpm`, `ekcert`, `aik_tpm`, `regcount`) are no longer the ones the caller saw, or another
     /// registration created the row first.
     Conflict,
+    /// The database cannot hold this row, for the reason given (a text longer than its column on PostgreSQL or MySQL);
+    /// the rest of the batch is not affected, and trying again will not help.
+    Refused(String),
 }
 
 /// The registrar's database.
