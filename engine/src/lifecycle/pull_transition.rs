@@ -152,13 +152,7 @@ impl Step<'_> {
         }
     }
 
-    fn passed(
-        &mut self,
-        clock: ClockInfo,
-        ima: ImaState,
-        payload_key: Option<Arc<str>>,
-        algorithms: QuoteAlgorithms,
-    ) {
+    fn passed(&mut self, clock: ClockInfo, ima: ImaState, payload_key: Option<Arc<str>>, algorithms: QuoteAlgorithms) {
         let facts = &mut self.state.facts;
         facts.clock = clock;
         facts.ima = ima;
