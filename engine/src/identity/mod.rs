@@ -1,10 +1,16 @@
 //! Evidence that endorses an attester: EK, AK and their certificates.
 
+pub mod attestation_key;
 pub mod certificate;
 pub mod certificate_name;
 pub mod certificate_store;
+pub mod certification;
+pub mod credential_challenge;
+pub mod endorsement_key;
 pub mod registration;
 pub mod subject_key;
 
 mod der;
+mod device_identity;
+mod key_derivation;
 mod registration_member;
