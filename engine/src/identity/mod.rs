@@ -12,5 +12,5 @@ pub mod subject_key;
 
 mod der;
 mod device_identity;
-mod key_derivation;
+pub mod key_derivation;
 mod registration_member;
