@@ -10,7 +10,6 @@ pub mod certificate_store;
 pub mod certification;
 pub mod credential_challenge;
 pub mod endorsement_key;
-pub mod key_derivation;
 pub mod registration;
 pub mod subject_key;
 
@@ -19,9 +18,14 @@ pub mod attestation_key;
 pub mod certification;
 pub mod credential_challenge;
 mod der;
+<<<<<<< HEAD
 pub mod endorsement_key;
 pub mod key_derivation;
 =======
 mod der;
 >>>>>>> tpm
+=======
+mod device_identity;
+pub mod key_derivation;
+>>>>>>> registrar
 mod registration_member;
