@@ -24,6 +24,7 @@ pub mod ids;
 pub mod ima;
 pub mod lifecycle;
 pub mod measured_boot;
+pub mod nonce;
 pub mod policy;
 pub mod time;
 pub mod tpm;

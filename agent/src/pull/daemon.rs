@@ -33,7 +33,7 @@ use crate::secure_mount::{self, SecureMountError};
 use crate::tpm::esapi::{EsapiTpm, default_tcti};
 use crate::tpm::password::{InvalidPassword, password_bytes};
 use crate::tpm::{
-    AttestationKey, AttestationKeyRequest, EndorsementKey, EndorsementKeyRequest, Tpm as _, TpmError, TpmHandle, TpmOwner,
+    AttestationKey, AttestationKeyRequest, EndorsementKey, EndorsementKeyRequest, TpmError, TpmHandle, TpmOwner,
 };
 use crate::private_file;
 

@@ -8,3 +8,8 @@ pub mod subject_key;
 
 mod der;
 mod registration_member;
+pub mod attestation_key;
+pub mod certification;
+pub mod credential_challenge;
+pub mod endorsement_key;
+pub mod key_derivation;
