@@ -19,6 +19,14 @@ impl PythonRegex {
         fancy_regex::Regex::new(&format!(r"\A(?:{pattern})\z")).map(Self).map_err(|e| PatternError(e.to_string()))
     }
 
+    /// Compiles `pattern` for use as Python's `re.match`, which is anchored at the start only.
+    ///
+    /// # Errors
+    /// When Python would not compile it either.
+    pub fn prefix_match(pattern: &str) -> Result<Self, PatternError> {
+        fancy_regex::Regex::new(&format!(r"\A(?:{pattern})")).map(Self).map_err(|e| PatternError(e.to_string()))
+    }
+
     /// Whether the pattern matches; running out of backtracking counts as no match.
     #[must_use]
     pub fn is_match(&self, text: &str) -> bool {

@@ -1,0 +1,235 @@
+//! A runtime policy in the form appraisal uses: compiled once, shared by all agents that use it.
+
+use super::digest_table::DigestTable;
+use super::policy_document::PolicyDocument;
+use super::python_regex::PythonRegex;
+use super::runtime_policy::PolicyError;
+use crate::algorithm::HashAlgorithm;
+use crate::ima::device_mapper::DeviceMapperPolicy;
+use crate::ima::keyring::Keyring;
+use serde_json::Value;
+
+/// A runtime policy ready for look-ups.
+#[derive(Debug, Clone)]
+pub struct CompiledRuntimePolicy {
+    pub(crate) presence: Presence,
+    pub(crate) digests: DigestTable,
+    pub(crate) keyrings: DigestTable,
+    pub(crate) buffers: DigestTable,
+    pub(crate) log_hash: HashAlgorithm,
+    pub(crate) device_mapper: Option<DeviceMapperPolicy>,
+    ignored_keyrings: Vec<String>,
+    excludes: Option<PythonRegex>,
+    exclude_count: usize,
+    bad_exclude: Option<BadExclude>,
+    verification_keyring: Option<Keyring>,
+    generator: i64,
+}
+
+/// Whether there is a policy at all.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Presence {
+    /// Entries are judged by it.
+    Given,
+    /// Entries are only checked for consistency.
+    Absent,
+}
+
+/// Why the patterns of an exclude list do not compile.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BadExclude {
+    /// The first pattern that does not compile by itself; `None` when only their combination does not.
+    pub pattern: Option<String>,
+    /// What Python's compiler says.
+    pub reason: String,
+}
+
+/// What a policy holds and what in it can never match.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the names say it")]
+pub struct PolicyReport {
+    pub generator: i64,
+    pub log_hash: HashAlgorithm,
+    pub paths: usize,
+    pub digests: usize,
+    pub keyrings: usize,
+    pub buffers: usize,
+    pub excludes: usize,
+    pub ignored_keyrings: usize,
+    pub verification_keys: usize,
+    /// Why the exclude list is ignored, if it is.
+    pub ignored_excludes: Option<BadExclude>,
+    /// Number of list elements that match nothing.
+    pub unmatchable: usize,
+    /// The first of them: table, path, element.
+    pub unmatchable_examples: Vec<(&'static str, String, String)>,
+    pub memory_bytes: usize,
+}
+
+/// Most examples in a report.
+const MAX_EXAMPLES: usize = 20;
+
+impl CompiledRuntimePolicy {
+    /// Compiles the stored text of a policy: JSON, an envelope around it (which is not verified again), or nothing.
+    ///
+    /// A policy whose exclude list does not compile is taken without it, as Keylime does; the report tells.
+    ///
+    /// # Errors
+    /// [`PolicyError`] when the text is no policy or lacks what appraisal needs.
+    pub fn compile(text: &str) -> Result<Self, PolicyError> {
+        let Some(document) = PolicyDocument::read(text)? else { return Ok(Self::empty()) };
+        Self::from_document(document)
+    }
+
+    /// The policy that allows nothing: every entry that is not vouched for by a signature fails.
+    #[must_use]
+    pub fn empty() -> Self {
+        Self {
+            presence: Presence::Given,
+            digests: DigestTable::default(),
+            keyrings: DigestTable::default(),
+            buffers: DigestTable::default(),
+            log_hash: HashAlgorithm::Sha1,
+            device_mapper: None,
+            ignored_keyrings: Vec::new(),
+            excludes: None,
+            exclude_count: 0,
+            bad_exclude: None,
+            verification_keyring: None,
+            generator: 1,
+        }
+    }
+
+    /// No policy object at all: a list is checked for consistency and signatures, and nothing needs to be listed.
+    ///
+    /// The verifier never appraises with it; an agent without policy has the [empty](Self::empty) one. It exists for the
+    /// tools that check a list by itself.
+    #[must_use]
+    pub fn absent() -> Self {
+        Self { presence: Presence::Absent, ..Self::empty() }
+    }
+
+    /// Keys that verify file signatures, if the policy brings any.
+    #[must_use]
+    pub fn verification_keyring(&self) -> Option<&Keyring> {
+        self.verification_keyring.as_ref()
+    }
+
+    /// `meta.generator`.
+    #[must_use]
+    pub fn generator(&self) -> i64 {
+        self.generator
+    }
+
+    /// Bytes on the heap, without compiled patterns.
+    #[must_use]
+    pub fn memory_bytes(&self) -> usize {
+        self.digests.memory_bytes()
+            + self.keyrings.memory_bytes()
+            + self.buffers.memory_bytes()
+            + self.ignored_keyrings.iter().map(|name| name.capacity() + size_of::<String>()).sum::<usize>()
+            + self.verification_keyring.as_ref().map_or(0, Keyring::memory_bytes)
+    }
+
+    /// What the policy holds and what in it can never match.
+    #[must_use]
+    pub fn report(&self) -> PolicyReport {
+        let tables = [("digests", &self.digests), ("keyrings", &self.keyrings), ("ima-buf", &self.buffers)];
+        let mut unmatchable_examples = Vec::new();
+        for (name, table) in tables {
+            if table.element_counts().1 == 0 {
+                continue;
+            }
+            for (path, list) in table.iter() {
+                let texts = list.iter().filter_map(|element| match element {
+                    super::digest_table::Element::Text(text) => Some(text),
+                    super::digest_table::Element::Digest(_) => None,
+                });
+                unmatchable_examples.extend(texts.map(|text| (name, path.to_owned(), text.to_owned())));
+                if unmatchable_examples.len() >= MAX_EXAMPLES {
+                    break;
+                }
+            }
+        }
+        unmatchable_examples.truncate(MAX_EXAMPLES);
+        PolicyReport {
+            generator: self.generator,
+            log_hash: self.log_hash,
+            paths: self.digests.len(),
+            digests: self.digests.element_counts().0,
+            keyrings: self.keyrings.len(),
+            buffers: self.buffers.len(),
+            excludes: self.exclude_count,
+            ignored_keyrings: self.ignored_keyrings.len(),
+            verification_keys: self.verification_keyring.as_ref().map_or(0, Keyring::len),
+            ignored_excludes: self.bad_exclude.clone(),
+            unmatchable: tables.iter().map(|(_, table)| table.element_counts().1).sum(),
+            unmatchable_examples,
+            memory_bytes: self.memory_bytes(),
+        }
+    }
+
+    /// Whether the exclude list matches a name.
+    pub(crate) fn excludes(&self, name: &str) -> bool {
+        self.excludes.as_ref().is_some_and(|regex| regex.is_match(name))
+    }
+
+    /// Whether keys measured into this ring are neither checked nor learned.
+    pub(crate) fn ignores_keyring(&self, name: &str) -> bool {
+        self.ignored_keyrings.iter().any(|ignored| ignored == "*" || ignored == name)
+    }
+
+    fn from_document(document: PolicyDocument) -> Result<Self, PolicyError> {
+        let missing = |key: &str| PolicyError::Malformed(format!("'{key}' is a required property"));
+        let ima = document.ima.ok_or_else(|| missing("ima"))?;
+        let log_hash = ima.get("log_hash_alg").ok_or_else(|| missing("log_hash_alg"))?;
+        let dm_policy = ima.get("dm_policy").ok_or_else(|| missing("dm_policy"))?;
+        let device_mapper = match dm_policy {
+            Value::Null => None,
+            policy => Some(
+                DeviceMapperPolicy::from_json(policy)
+                    .map_err(|e| PolicyError::Malformed(format!("ima.dm_policy: {e}")))?,
+            ),
+        };
+        let patterns: Vec<&str> = document.excludes.iter().map(String::as_str).collect();
+        let (excludes, bad_exclude) = match exclude_regex(&patterns) {
+            Ok(regex) => (regex, None),
+            Err(bad) => (None, Some(bad)),
+        };
+        let verification_keyring = Keyring::from_json(&document.verification_keys)
+            .map_err(|e| PolicyError::Malformed(format!("verification-keys: {e}")))?;
+        let ignored = ima.get("ignored_keyrings").and_then(Value::as_array).into_iter().flatten();
+        Ok(Self {
+            presence: Presence::Given,
+            digests: document.digests,
+            keyrings: document.keyrings,
+            buffers: document.buffers,
+            log_hash: log_hash.as_str().and_then(HashAlgorithm::from_name).unwrap_or(HashAlgorithm::Sha1),
+            device_mapper,
+            ignored_keyrings: ignored.filter_map(|name| name.as_str().map(str::to_owned)).collect(),
+            excludes,
+            exclude_count: patterns.len(),
+            bad_exclude,
+            verification_keyring,
+            generator: document.generator,
+        })
+    }
+}
+
+/// Compiles an exclude list as Keylime combines it: each pattern in a group of its own, the groups as alternatives.
+///
+/// # Errors
+/// [`BadExclude`] naming the pattern at fault.
+pub(crate) fn exclude_regex(patterns: &[&str]) -> Result<Option<PythonRegex>, BadExclude> {
+    if patterns.is_empty() {
+        return Ok(None);
+    }
+    let combined = format!("({})", patterns.join(")|("));
+    PythonRegex::prefix_match(&combined).map(Some).map_err(|error| {
+        let single = patterns.iter().find_map(|pattern| {
+            let error = PythonRegex::prefix_match(pattern).err()?;
+            Some(BadExclude { pattern: Some((*pattern).to_owned()), reason: error.to_string() })
+        });
+        single.unwrap_or(BadExclude { pattern: None, reason: error.to_string() })
+    })
+}

@@ -1,0 +1,171 @@
+//! Runtime policies as users send them: JSON, perhaps in a DSSE envelope, checked before they are stored.
+//!
+//! The order of the checks and the texts of the refusals are Keylime's (`runtime-policy.md` §6, §7), except that the
+//! patterns that exclude paths are checked under their real key `excludes`, which Keylime misses.
+
+use super::compiled_policy::exclude_regex;
+use super::dsse;
+use super::schema_check;
+use crate::algorithm::HashAlgorithm;
+use crate::ima::keyring::Keyring;
+use serde_json::{Value, json};
+
+/// Whether a policy must be signed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SignatureRule {
+    /// Only a DSSE envelope that verifies with the given key is taken.
+    Required,
+    /// Signatures are not looked at.
+    NotRequired,
+}
+
+/// Why a runtime policy is refused; displayed as Keylime words it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum PolicyError {
+    /// Neither policy nor envelope.
+    #[error("Runtime policy is not valid JSON!")]
+    NotJson,
+    /// A signature is required and there is no key to verify it with.
+    #[error("Runtime policy signature verification required but no key was given!")]
+    KeyMissing,
+    /// No signature verifies; the reason is for logs.
+    #[error("Runtime policy failed DSSE signature verification!")]
+    BadSignature(dsse::DsseError),
+    /// A signature is required and this is no envelope.
+    #[error("Runtime policy is not signed!")]
+    NotSigned,
+    /// A pattern that excludes paths does not compile.
+    #[error(
+        "Invalid regex: {reason}. Exclude list regex is misformatted. Please correct the issue and try again.{pattern_note}"
+    )]
+    BadRegex {
+        /// What Python's compiler says.
+        reason: String,
+        /// Names the pattern.
+        pattern_note: String,
+    },
+    /// The document violates the schema or cannot be used; the text is the first line of the schema error.
+    #[error("Runtime policy is malformatted: {0}")]
+    Malformed(String),
+}
+
+/// A policy that may be stored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VerifiedPolicyText {
+    /// The text exactly as it was sent, the envelope when there is one.
+    pub text: String,
+    /// SHA-256 of the text, lower-case hexadecimal.
+    pub checksum: String,
+    /// `meta.generator` of the policy.
+    pub generator: i64,
+}
+
+/// Checks a policy that is to be stored.
+///
+/// # Errors
+/// See [`PolicyError`].
+pub fn verify_upload(
+    bytes: &[u8],
+    key_pem: Option<&[u8]>,
+    signature: SignatureRule,
+) -> Result<VerifiedPolicyText, PolicyError> {
+    let text = std::str::from_utf8(bytes).map_err(|_| PolicyError::NotJson)?;
+    let document = verify_document(text, key_pem, signature)?;
+    check_schema(&document)?;
+    let generator = document["meta"]["generator"].as_f64().unwrap_or_default();
+    #[allow(clippy::cast_possible_truncation, reason = "the schema bounds it to 0..=3")]
+    let generator = generator as i64;
+    Ok(VerifiedPolicyText { text: text.to_owned(), checksum: checksum(bytes), generator })
+}
+
+/// Opens and verifies the envelope, if there is one, and checks the exclude patterns; answers the policy itself, whose
+/// schema is not checked yet.
+///
+/// # Errors
+/// See [`PolicyError`].
+pub fn verify_document(text: &str, key_pem: Option<&[u8]>, signature: SignatureRule) -> Result<Value, PolicyError> {
+    let outer: Value = serde_json::from_str(text).map_err(|_| PolicyError::NotJson)?;
+    let key = key_pem.filter(|key| !key.is_empty());
+    let document = match (signature, key, is_envelope(&outer)) {
+        (SignatureRule::Required, None, _) => return Err(PolicyError::KeyMissing),
+        (SignatureRule::Required, Some(_), false) => return Err(PolicyError::NotSigned),
+        (SignatureRule::Required, Some(key), true) => {
+            let payload = dsse::verified_payload(&outer, key).map_err(PolicyError::BadSignature)?;
+            serde_json::from_slice(&payload).map_err(|_| PolicyError::NotJson)?
+        }
+        (SignatureRule::NotRequired, _, true) => {
+            let payload = dsse::payload(&outer).map_err(|e| PolicyError::Malformed(e.to_string()))?;
+            serde_json::from_slice(&payload).map_err(|_| PolicyError::NotJson)?
+        }
+        (SignatureRule::NotRequired, _, false) => outer,
+    };
+    check_excludes(&document)?;
+    Ok(document)
+}
+
+/// Checks the schema of a policy and that its key ring can be read.
+///
+/// # Errors
+/// [`PolicyError::Malformed`].
+pub fn check_schema(document: &Value) -> Result<(), PolicyError> {
+    schema_check::check_runtime_policy(document).map_err(|violation| PolicyError::Malformed(violation.message))?;
+    let keys = document.get("verification-keys").and_then(Value::as_str).unwrap_or_default();
+    Keyring::from_json(keys).map_err(|e| PolicyError::Malformed(format!("verification-keys: {e}")))?;
+    Ok(())
+}
+
+/// Whether a document is an envelope: it has a `payload` that Python counts as true.
+#[must_use]
+pub fn is_envelope(document: &Value) -> bool {
+    document.get("payload").is_some_and(is_truthy)
+}
+
+/// SHA-256 of a stored text, lower-case hexadecimal.
+#[must_use]
+pub fn checksum(bytes: &[u8]) -> String {
+    HashAlgorithm::Sha256.digest(&[bytes]).to_hex()
+}
+
+/// The policy that allows nothing, which agents without a policy of their own have.
+#[must_use]
+pub fn empty_policy() -> Value {
+    json!({
+        "meta": { "version": 1, "generator": 1 },
+        "release": 0,
+        "digests": {},
+        "excludes": [],
+        "keyrings": {},
+        "ima": { "ignored_keyrings": [], "log_hash_alg": "sha1", "dm_policy": null },
+        "ima-buf": {},
+        "verification-keys": "",
+    })
+}
+
+/// Whether Python counts a value as true.
+#[must_use]
+pub fn is_truthy(value: &Value) -> bool {
+    match value {
+        Value::Null => false,
+        Value::Bool(value) => *value,
+        Value::Number(number) => number.as_f64() != Some(0.0),
+        Value::String(text) => !text.is_empty(),
+        Value::Array(items) => !items.is_empty(),
+        Value::Object(members) => !members.is_empty(),
+    }
+}
+
+fn check_excludes(document: &Value) -> Result<(), PolicyError> {
+    // Keylime looks at "exclude" only; texts that set it are still refused the same way.
+    for key in ["exclude", "excludes"] {
+        let patterns: Vec<&str> =
+            document.get(key).and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str).collect();
+        exclude_regex(&patterns).map_err(|bad| PolicyError::BadRegex {
+            reason: bad.reason,
+            pattern_note: match bad.pattern {
+                Some(pattern) => format!(" The pattern is {pattern:?}."),
+                None => " The patterns do not compile when they are joined.".to_owned(),
+            },
+        })?;
+    }
+    Ok(())
+}
