@@ -28,6 +28,8 @@ pub struct EndorsementSettings {
     pub check_script: Option<PathBuf>,
     /// Directory with the manufacturers' certificates.
     pub store: PathBuf,
+    /// Directory the program runs in.
+    pub work_dir: PathBuf,
 }
 
 /// Whether an endorsement key needs a certificate.
@@ -127,6 +129,7 @@ impl Settings {
                 requirement,
                 check_script: optional_path("ek_check_script"),
                 store: optional_path("tpm_cert_store").unwrap_or_else(|| "/var/lib/keylime/tpm_cert_store".into()),
+                work_dir: work_dir(),
             },
             mb_refstate: config.get(SECTION, "mb_refstate").filter(|path| !path.is_empty()),
             config,
