@@ -19,7 +19,7 @@ pub mod quote_text;
 use keylime_engine::algorithm::{Digest, HashAlgorithm};
 
 pub use key_algorithm::{KeyAlgorithm, SigningAlgorithm};
-pub use owner::TpmHandle;
+pub use owner::{TpmHandle, TpmOwner};
 
 use crate::tpm::credential_blob::CredentialBlob;
 

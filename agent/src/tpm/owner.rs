@@ -11,13 +11,19 @@ const QUEUE_LENGTH: usize = 16;
 
 type Job = Box<dyn FnOnce(&mut dyn Tpm) + Send>;
 
+/// The owner thread itself.
+pub struct TpmOwner {
+    handle: TpmHandle,
+    thread: thread::JoinHandle<()>,
+}
+
 /// Asks the owner thread; cheap to clone. The thread ends when the last handle is dropped.
 #[derive(Clone)]
 pub struct TpmHandle {
     jobs: mpsc::Sender<Job>,
 }
 
-impl TpmHandle {
+impl TpmOwner {
     /// Starts the owner thread; `open` runs on it, so the TPM never changes threads.
     ///
     /// # Errors
@@ -29,7 +35,7 @@ impl TpmHandle {
     {
         let (jobs, mut queue) = mpsc::channel::<Job>(QUEUE_LENGTH);
         let (opened, outcome) = std::sync::mpsc::sync_channel(1);
-        thread::Builder::new()
+        let thread = thread::Builder::new()
             .name("tpm".to_owned())
             .spawn(move || {
                 let mut tpm = match open() {
@@ -46,9 +52,24 @@ impl TpmHandle {
             })
             .map_err(|_| TpmError::Gone)?;
         outcome.recv().map_err(|_| TpmError::Gone)??;
-        Ok(Self { jobs })
+        Ok(Self { handle: TpmHandle { jobs }, thread })
     }
 
+    /// A handle to the thread.
+    #[must_use]
+    pub fn handle(&self) -> TpmHandle {
+        self.handle.clone()
+    }
+
+    /// Waits until every other handle is dropped and the TPM is closed, which frees the keys loaded in it.
+    pub fn join(self) {
+        drop(self.handle);
+        // A panic there was reported when it happened.
+        let _ = self.thread.join();
+    }
+}
+
+impl TpmHandle {
     /// Runs `work` on the owner thread and waits for its result.
     ///
     /// # Errors

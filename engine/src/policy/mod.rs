@@ -11,3 +11,4 @@ pub mod schema_check;
 
 pub use compiled_policy::{CompiledRuntimePolicy, PolicyReport};
 pub use runtime_policy::{PolicyError, SignatureRule, VerifiedPolicyText, verify_upload};
+pub mod tpm_policy;
