@@ -1,46 +1,18 @@
 //! Evidence that endorses an attester: EK, AK and their certificates.
 
-<<<<<<< HEAD
-<<<<<<< HEAD
-=======
 pub mod attestation_key;
->>>>>>> tpm
 pub mod certificate;
 pub mod certificate_name;
 pub mod certificate_store;
-=======
-pub mod certificate;
-pub mod certificate_name;
-pub mod certificate_store;
-pub mod registration;
-pub mod subject_key;
-
-mod der;
-mod registration_member;
-pub mod attestation_key;
->>>>>>> agent
-pub mod certification;
-pub mod credential_challenge;
-pub mod endorsement_key;
-pub mod registration;
-pub mod subject_key;
-
-<<<<<<< HEAD
-pub mod attestation_key;
 pub mod certification;
 pub mod credential_challenge;
 mod der;
-<<<<<<< HEAD
-pub mod endorsement_key;
-pub mod key_derivation;
-<<<<<<< HEAD
-=======
-mod der;
->>>>>>> tpm
-=======
 mod device_identity;
+pub mod endorsement;
+pub mod endorsement_key;
+pub mod identity_quote;
 pub mod key_derivation;
->>>>>>> registrar
+pub mod payload_key;
+pub mod registration;
 mod registration_member;
-=======
->>>>>>> agent
+pub mod subject_key;

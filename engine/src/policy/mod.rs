@@ -12,11 +12,3 @@ pub mod tpm_policy;
 
 pub use compiled_policy::{CompiledRuntimePolicy, PolicyReport};
 pub use runtime_policy::{PolicyError, SignatureRule, VerifiedPolicyText, verify_upload};
-<<<<<<< HEAD
-<<<<<<< HEAD
-pub mod tpm_policy;
-=======
->>>>>>> tpm
-=======
-pub mod tpm_policy;
->>>>>>> agent
