@@ -214,14 +214,19 @@ pub struct OutboxRow {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[allow(missing_docs, reason = "explained at VerifierWrite")]
 pub enum WriteOutcome {
-    Enrolled { runtime_policy_id: Option<i32>, boot_policy_id: Option<i32> },
+    Enrolled {
+        runtime_policy_id: Option<i32>,
+        boot_policy_id: Option<i32>,
+    },
     AgentExists,
     RuntimePolicyExists(String),
     RuntimePolicyMissing(String),
     BootPolicyExists(String),
     BootPolicyMissing(String),
     Written,
-    Gone { stored_state: Option<i32> },
+    Gone {
+        stored_state: Option<i32>,
+    },
     /// The database cannot hold this row, for the reason given (a text longer than its column on PostgreSQL or MySQL);
     /// the rest of the batch is not affected, and trying again will not help.
     Refused(String),
