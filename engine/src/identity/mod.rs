@@ -6,11 +6,13 @@ pub mod certificate_name;
 pub mod certificate_store;
 pub mod certification;
 pub mod credential_challenge;
-pub mod endorsement_key;
-pub mod registration;
-pub mod subject_key;
-
 mod der;
 mod device_identity;
+pub mod endorsement;
+pub mod endorsement_key;
+pub mod identity_quote;
 pub mod key_derivation;
+pub mod payload_key;
+pub mod registration;
 mod registration_member;
+pub mod subject_key;

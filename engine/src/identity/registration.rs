@@ -330,6 +330,3 @@ fn seal(
     let blob = challenge.seal(ek, ak, &entropy.seal)?;
     Ok((challenge.to_stored(), STANDARD.encode(blob)))
 }
-
-#[cfg(test)]
-mod tests;
