@@ -11,5 +11,6 @@ pub mod certification;
 pub mod credential_challenge;
 mod der;
 pub mod endorsement_key;
+pub mod identity_quote;
 pub mod key_derivation;
 mod registration_member;
