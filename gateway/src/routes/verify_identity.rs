@@ -6,7 +6,7 @@ use super::{VERIFIER, VerifierState};
 use crate::authorization::{Permit, permitted};
 use crate::routing::{Call, Reply, Route};
 use actix_web::http::Method;
-use keylime_engine::identity::identity_quote;
+use keylime_engine::identity::quote_origin;
 use keylime_schema::wire::envelope::Envelope;
 use keylime_schema::wire::python_json;
 use keylime_schema::wire::v2::identity::IdentityReply;
@@ -27,7 +27,7 @@ async fn verify(state: Arc<VerifierState>, call: Call, _: Permit<permitted::Veri
         Ok(None) => return refused(404, "agent id not found"),
         Err(error) => return store_failure(VERIFIER, &error),
     };
-    let reply = match identity_quote::check(&agent.ak_tpm, quote, nonce, hash_alg) {
+    let reply = match quote_origin::check(&agent.ak_tpm, quote, nonce, hash_alg) {
         Ok(()) => IdentityReply { valid: 1, reason: None },
         Err(failure) => {
             let reason = python_json::to_string(&failure.context(), VERIFIER).unwrap_or_default();
