@@ -9,7 +9,11 @@
 #![forbid(unsafe_code)]
 
 pub mod authorization;
+pub mod backend;
+pub mod configuration;
 mod error_response;
 mod request_id;
+pub mod routes;
 pub mod routing;
 pub mod server;
+pub mod tls;

@@ -7,7 +7,11 @@ const MAX_CHARACTERS: usize = 36;
 /// line.
 #[must_use]
 pub fn sanitise(header: &[u8]) -> String {
-    String::from_utf8_lossy(header).chars().filter(|c| c.is_ascii_alphanumeric() || *c == '_').take(MAX_CHARACTERS).collect()
+    String::from_utf8_lossy(header)
+        .chars()
+        .filter(|c| c.is_ascii_alphanumeric() || *c == '_')
+        .take(MAX_CHARACTERS)
+        .collect()
 }
 
 #[cfg(test)]

@@ -6,10 +6,10 @@ pub mod certificate_store;
 pub mod registration;
 pub mod subject_key;
 
-mod der;
-mod registration_member;
 pub mod attestation_key;
 pub mod certification;
 pub mod credential_challenge;
+mod der;
 pub mod endorsement_key;
 pub mod key_derivation;
+mod registration_member;

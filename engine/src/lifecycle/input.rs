@@ -106,6 +106,8 @@ pub enum Verdict {
         /// The empty state of the measurement list with the new boot time.
         ima: ImaState,
     },
+    /// The evidence cannot be interpreted at all; the text says why.
+    Unreadable(String),
 }
 
 /// How far the processing of failed evidence came.

@@ -142,6 +142,7 @@ impl Step<'_> {
                 self.passed(clock, ima, payload_key, algorithms);
             }
             Verdict::Failed { failures, ima, extent } => self.evidence_failed(&failures, ima, extent),
+            Verdict::Unreadable(reason) => self.fail(InternalFault::Exception(reason), None),
             Verdict::BoottimeChanged { ima } => {
                 self.state.facts.ima = ima;
                 self.state.retries = 0;
@@ -152,13 +153,7 @@ impl Step<'_> {
         }
     }
 
-    fn passed(
-        &mut self,
-        clock: ClockInfo,
-        ima: ImaState,
-        payload_key: Option<Arc<str>>,
-        algorithms: QuoteAlgorithms,
-    ) {
+    fn passed(&mut self, clock: ClockInfo, ima: ImaState, payload_key: Option<Arc<str>>, algorithms: QuoteAlgorithms) {
         let facts = &mut self.state.facts;
         facts.clock = clock;
         facts.ima = ima;

@@ -1,7 +1,7 @@
 //! The one way from a request to a permit.
 
 use super::token::MAX_TOKEN_BYTES;
-use super::{Action, ActionClass, Declared, Decision, Identity, Provider, Question, TokenCheck, TokenRefusal, Tokens};
+use super::{Action, ActionClass, Decision, Declared, Identity, Provider, Question, TokenCheck, TokenRefusal, Tokens};
 use std::marker::PhantomData;
 use std::sync::Arc;
 

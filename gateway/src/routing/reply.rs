@@ -101,10 +101,9 @@ impl Reply {
 
     fn json<T: Serialize>(status: StatusCode, layout: Layout, content_type: &'static str, value: &T) -> Self {
         match python_json::to_vec(value, layout) {
-            Ok(bytes) => Self {
-                body: ReplyBody::Json(JsonBody { bytes: bytes.into(), content_type }),
-                ..Self::empty(status)
-            },
+            Ok(bytes) => {
+                Self { body: ReplyBody::Json(JsonBody { bytes: bytes.into(), content_type }), ..Self::empty(status) }
+            }
             Err(error) => {
                 tracing::error!(target: "keylime.web", %error, "cannot write an answer as json");
                 Self::empty(StatusCode::INTERNAL_SERVER_ERROR)

@@ -147,9 +147,9 @@ impl<S: Send + Sync + 'static> Router<S> {
 
 /// The resource a request is about, from its path only (`authorization.md` §4, §7).
 fn resource<'a>(parameters: &'a [(&'static str, String)]) -> Option<&'a str> {
-    ["agent_id", "name", "session_id"].into_iter().find_map(|wanted| {
-        parameters.iter().find(|(name, _)| *name == wanted).map(|(_, value)| value.as_str())
-    })
+    ["agent_id", "name", "session_id"]
+        .into_iter()
+        .find_map(|wanted| parameters.iter().find(|(name, _)| *name == wanted).map(|(_, value)| value.as_str()))
 }
 
 fn announced_length(request: &HttpRequest) -> Option<u64> {

@@ -25,13 +25,7 @@ impl ConnectionFacts {
         let (socket, session) = stream.get_ref();
         // Certificates are here only after the verifier of the TLS configuration has accepted them.
         let leaf = session.peer_certificates().and_then(|chain| chain.first());
-        let common_name = leaf.and_then(|leaf| common_name(leaf)).filter(|name| !name.is_empty());
+        let common_name = leaf.and_then(|leaf| keylime_pki::tls::common_name(leaf)).filter(|name| !name.is_empty());
         Self { secure: true, peer: socket.peer_addr().ok(), common_name: common_name.map(Arc::from) }
     }
-}
-
-fn common_name(der: &[u8]) -> Option<String> {
-    let (_, certificate) = x509_parser::parse_x509_certificate(der).ok()?;
-    let name = certificate.subject().iter_common_name().next()?;
-    name.as_str().ok().map(str::to_owned)
 }

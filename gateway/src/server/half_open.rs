@@ -60,7 +60,8 @@ impl HalfOpen {
         let oldest_of_address = of_address.and_then(|places| {
             (places.len() >= self.limits.per_address).then(|| places.keys().next().copied()).flatten()
         });
-        let oldest = (state.going_on.len() >= self.limits.total).then(|| state.going_on.keys().next().copied()).flatten();
+        let oldest =
+            (state.going_on.len() >= self.limits.total).then(|| state.going_on.keys().next().copied()).flatten();
         if let Some(number) = oldest_of_address.or(oldest) {
             metrics::counter!("keylime_handshakes_displaced").increment(1);
             if let Some(displace) = state.remove(number) {

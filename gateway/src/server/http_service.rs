@@ -83,9 +83,13 @@ pub(super) fn tls<S: Send + Sync + 'static>(
         let entrance = entrance.clone();
         async move { entrance.handshake(stream).await }
     });
-    accept
-        .map_init_err(|_: ()| ())
-        .and_then(http!(TlsStream<TcpStream>, ConnectionFacts::of_tls, router, limits, stopping))
+    accept.map_init_err(|_: ()| ()).and_then(http!(
+        TlsStream<TcpStream>,
+        ConnectionFacts::of_tls,
+        router,
+        limits,
+        stopping
+    ))
 }
 
 impl Entrance {

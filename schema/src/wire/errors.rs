@@ -23,8 +23,6 @@ pub struct ErrorObject {
 impl ErrorDocument {
     /// A document with one error.
     pub fn one(status: u16, title: impl Into<String>, detail: impl Into<String>) -> Self {
-        Self {
-            errors: vec![ErrorObject { status: status.to_string(), title: title.into(), detail: detail.into() }],
-        }
+        Self { errors: vec![ErrorObject { status: status.to_string(), title: title.into(), detail: detail.into() }] }
     }
 }

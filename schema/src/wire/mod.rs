@@ -5,4 +5,5 @@ pub mod envelope;
 pub mod errors;
 pub mod python_json;
 pub mod registrar;
+pub mod revocation_message;
 pub mod v2;

@@ -17,11 +17,14 @@
 pub mod binaries;
 pub mod child;
 pub mod configuration;
+pub mod demonstration;
 pub mod ima_log;
 pub mod packages;
 pub mod peer;
 pub mod ports;
+pub mod rabbitmq;
 pub mod stack;
+pub mod subscriber;
 pub mod swtpm;
 pub mod tpm_switch;
 pub mod webhook_sink;

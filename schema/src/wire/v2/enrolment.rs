@@ -164,9 +164,7 @@ impl Members<'_> {
         match self.optional_text(member)? {
             None => Ok(None),
             Some(text) if text.is_empty() => Ok(None),
-            Some(text) => {
-                lenient_base64(&text).map(Some).ok_or(EnrolmentError::Form { member, expected: "base64" })
-            }
+            Some(text) => lenient_base64(&text).map(Some).ok_or(EnrolmentError::Form { member, expected: "base64" }),
         }
     }
 
