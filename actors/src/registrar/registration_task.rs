@@ -79,6 +79,7 @@ async fn register(
                 report(&job.agent_id, &row, &accepted.warnings);
                 return (Ok(accepted.blob), Memory::Row(Box::new(row)));
             }
+            Ok(RegistrationOutcome::Refused(reason)) => return refused(RegisterError::Invalid(vec![reason])),
             Err(error) => return refused(error.into()),
             // What was read is no longer what is stored: decide again about what is.
             Ok(RegistrationOutcome::Conflict) => match context.store.registration(job.agent_id.as_str()).await {
@@ -207,6 +208,7 @@ async fn write_active(
     }
     match context.writer.register(Some(stored), row.clone()).await? {
         RegistrationOutcome::Conflict => Ok(None),
+        RegistrationOutcome::Refused(reason) => Err(StoreError::Internal(reason)),
         RegistrationOutcome::Written => {
             metrics::counter!("registrar_activations_total").increment(1);
             tracing::info!(target: "keylime.registrar", agent_id = row.agent_id, "agent activated");
