@@ -12,6 +12,7 @@ pub mod endorsement;
 pub mod endorsement_key;
 pub mod identity_quote;
 pub mod key_derivation;
+pub mod quote_origin;
 pub mod payload_key;
 pub mod registration;
 mod registration_member;
