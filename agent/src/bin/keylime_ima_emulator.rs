@@ -46,7 +46,8 @@ fn hash_algorithm(name: &str) -> Result<HashAlgorithm, String> {
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    let Some(tcti) = TCTI_VARIABLES.iter().find_map(|name| std::env::var(name).ok().filter(|text| !text.is_empty())) else {
+    let Some(tcti) = TCTI_VARIABLES.iter().find_map(|name| std::env::var(name).ok().filter(|text| !text.is_empty()))
+    else {
         eprintln!("This stub requires TCTI environment variable set properly");
         return ExitCode::FAILURE;
     };

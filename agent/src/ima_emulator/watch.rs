@@ -85,8 +85,11 @@ impl ImaEmulator {
         for &hash in hashes {
             let pcrs = tpm.read_pcrs(hash, &[IMA_PCR])?;
             let pcr = pcrs.first().map(|(_, value)| *value).ok_or(EmulatorError::NoPosition)?;
-            let place = locate(&lines, ima_hash, hash, &pcr)
-                .map_err(|source| EmulatorError::Entry { path: path.to_owned(), number: 0, source })?;
+            let place = locate(&lines, ima_hash, hash, &pcr).map_err(|source| EmulatorError::Entry {
+                path: path.to_owned(),
+                number: 0,
+                source,
+            })?;
             let (position, file) = place.ok_or(EmulatorError::NoPosition)?;
             if position > 0 {
                 println!("Located last IMA file updated: {file}");
@@ -107,9 +110,8 @@ impl ImaEmulator {
         let mut reader = EntryReader::default();
         for bank in &mut self.banks {
             for (index, line) in lines.iter().enumerate().skip(bank.position) {
-                let extension = extension(&mut reader, line, self.ima_hash, bank.hash).map_err(|source| {
-                    EmulatorError::Entry { path: self.path.clone(), number: index + 1, source }
-                })?;
+                let extension = extension(&mut reader, line, self.ima_hash, bank.hash)
+                    .map_err(|source| EmulatorError::Entry { path: self.path.clone(), number: index + 1, source })?;
                 println!("extending hash {} for {}", extension.digest.to_hex(), extension.path);
                 self.tpm.extend_pcr(PcrHandle::Pcr10, bank.hash, &extension.digest)?;
                 bank.position = index + 1;

@@ -21,6 +21,7 @@ use crate::key_derivation::KeyDerivation;
 use crate::keys::{KeyError, PayloadKey, open_server_key};
 use crate::measurement_list::MeasurementList;
 use crate::payload::worker::PayloadWorker;
+use crate::private_file;
 use crate::privilege::{PrivilegeError, RunAs};
 use crate::pull::server;
 use crate::pull::state::{AgentState, MeasurementLogs, PayloadRule};
@@ -35,7 +36,6 @@ use crate::tpm::password::{InvalidPassword, password_bytes};
 use crate::tpm::{
     AttestationKey, AttestationKeyRequest, EndorsementKey, EndorsementKeyRequest, TpmError, TpmHandle, TpmOwner,
 };
-use crate::private_file;
 
 /// Why the agent ended.
 #[derive(Debug, thiserror::Error)]
