@@ -16,4 +16,5 @@ mod request_id;
 pub mod routes;
 pub mod routing;
 pub mod server;
+mod signing_keys;
 pub mod tls;

@@ -28,7 +28,10 @@ fn the_request_id_is_echoed_on_every_answer() {
         [(Client::None, "/version", 200), (Client::None, "/nothing", 404), (Client::None, "/v2.6/agents", 403)]
     {
         let answer = server.ask(client, "GET", path, &[("X-Request-ID", long)], "");
-        assert_eq!((answer.status, answer.header("x-request-id")), (status, Some("abc_d0123456789012345678901234567890")));
+        assert_eq!(
+            (answer.status, answer.header("x-request-id")),
+            (status, Some("abc_d0123456789012345678901234567890"))
+        );
         assert_eq!(server.ask(client, "GET", path, &[], "").header("x-request-id"), Some(""));
     }
 }
@@ -83,7 +86,9 @@ fn versions_are_listed_and_the_root_leads_to_the_newest() {
 fn the_registrars_answers_are_indented() {
     let server = registrar();
     let answer = server.ask_plain("GET", "/version", &[], "");
-    assert!(answer.body.starts_with("{\n    \"code\": 200,\n    \"status\": \"Success\",\n    \"results\": {\n        "));
+    assert!(
+        answer.body.starts_with("{\n    \"code\": 200,\n    \"status\": \"Success\",\n    \"results\": {\n        ")
+    );
     assert_eq!(server.ask_plain("GET", "/", &[], "").status, 404);
     assert_eq!(server.ask_plain("GET", "/v2.6/", &[], "").status, 404);
     assert_eq!(server.ask_plain("GET", "/v3/", &[], "").json()["status"], "Success");
@@ -209,7 +214,8 @@ fn boot_policies_have_their_life() {
         let answer = server.ask(Client::Admin, method, path, &[], body);
         (answer.status, answer.body)
     };
-    let reply = |code: u16, status: &str| (code, format!("{{\"code\": {code}, \"status\": \"{status}\", \"results\": {{}}}}"));
+    let reply =
+        |code: u16, status: &str| (code, format!("{{\"code\": {code}, \"status\": \"{status}\", \"results\": {{}}}}"));
     let missing = "Measured boot policy m1 not found";
     assert_eq!(ask("GET", "/v2.5/mbpolicies/m1", ""), reply(404, missing));
     let absent = "Measured boot policy with name m1 does not already exist";
@@ -235,7 +241,8 @@ fn boot_policies_have_their_life() {
 
 #[test]
 fn what_is_being_answered_is_answered_before_the_end() {
-    let backend = ScriptedVerifier { delay: Duration::from_millis(600), ..ScriptedVerifier::with_agents(["a1".into()]) };
+    let backend =
+        ScriptedVerifier { delay: Duration::from_millis(600), ..ScriptedVerifier::with_agents(["a1".into()]) };
     let mut server = verifier(backend, Bounds::default());
     let mut wire = client::secure(server.https, server.pki.client(Client::Admin)).unwrap();
     wire.write_all(&client::request("GET", "/v2.6/agents/a1", &[], "")).unwrap();

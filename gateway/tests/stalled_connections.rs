@@ -46,11 +46,24 @@ fn cve_2023_38200_too_many_stalled_handshakes_displace_each_other() {
     let mut bounds = Bounds::default();
     bounds.connections.half_open = HalfOpenLimits { per_address: 4, total: 8 };
     let server = server(bounds);
-    let mut stalled: Vec<_> = (0..20).map(|_| TcpStream::connect(server.https).unwrap()).collect();
+    let stalled: Vec<_> = (0..20).map(|_| TcpStream::connect(server.https).unwrap()).collect();
+    for stream in &stalled {
+        stream.set_nonblocking(true).unwrap();
+    }
+    // All but the four newest are closed by the server, long before their deadline.
+    let start = Instant::now();
+    while stalled.iter().filter(|stream| is_closed(stream)).count() < 16 {
+        assert!(start.elapsed() < Duration::from_secs(5), "stalled handshakes are not displaced");
+        std::thread::sleep(Duration::from_millis(20));
+    }
     answers_quickly(&server);
-    // The oldest were closed by the server.
-    stalled[0].set_read_timeout(Some(Duration::from_secs(5))).unwrap();
-    assert!(matches!(stalled[0].read(&mut [0u8; 1]), Ok(0)));
+}
+
+fn is_closed(mut stream: &TcpStream) -> bool {
+    match stream.read(&mut [0u8; 1]) {
+        Ok(_) => true,
+        Err(error) => error.kind() != std::io::ErrorKind::WouldBlock,
+    }
 }
 
 #[test]
@@ -90,7 +103,10 @@ fn garbage_instead_of_a_handshake_or_a_request_is_survived() {
         (server.http, too_many_headers),
         (server.http, too_long_a_line),
         (server.http, b"GET /version HTTP/1.1\r\nContent-Length: -1\r\n\r\n".to_vec()),
-        (server.http, b"GET /version HTTP/1.1\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n".to_vec()),
+        (
+            server.http,
+            b"GET /version HTTP/1.1\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n".to_vec(),
+        ),
     ] {
         let mut stream = client::plain(address);
         let _ = stream.write_all(&bytes);

@@ -296,6 +296,7 @@ impl AgentActor {
             }
             match tokio::time::timeout(COMMAND_PATIENCE, receipt).await {
                 Ok(Ok(Ok(WriteOutcome::Gone { .. }))) if command != Command::Delete => CommandOutcome::Done,
+                Ok(Ok(Ok(WriteOutcome::Refused(reason)))) => CommandOutcome::NotStored(StoreError::Internal(reason)),
                 Ok(Ok(Ok(_))) if is_under_way => CommandOutcome::Accepted,
                 Ok(Ok(Ok(_))) => CommandOutcome::Done,
                 Ok(Ok(Err(error))) => CommandOutcome::NotStored(error),

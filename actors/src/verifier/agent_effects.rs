@@ -313,6 +313,10 @@ impl AgentActor {
                 let stored = stored_state.and_then(|code| OperationalState::from_code(i64::from(code)));
                 self.row_changed(stored, ctx);
             }
+            Ok(WriteOutcome::Refused(reason)) => {
+                tracing::error!(target: "keylime.verifier", agent_id = %self.material.agent_id, reason,
+                    "the database refuses the agent's state");
+            }
             Ok(_) => {}
             Err(error) => {
                 tracing::error!(target: "keylime.verifier", agent_id = %self.material.agent_id, %error,

@@ -153,6 +153,7 @@ impl VerifierHandle {
             WriteOutcome::RuntimePolicyMissing(name) => return Err(EnrolError::RuntimePolicyMissing(name)),
             WriteOutcome::BootPolicyExists(name) => return Err(EnrolError::BootPolicyExists(name)),
             WriteOutcome::BootPolicyMissing(name) => return Err(EnrolError::BootPolicyMissing(name)),
+            WriteOutcome::Refused(reason) => return Err(EnrolError::Invalid(reason)),
             WriteOutcome::Written | WriteOutcome::Gone { .. } => {
                 return Err(EnrolError::Store(StoreError::Internal("unexpected outcome of an enrolment".to_owned())));
             }

@@ -82,7 +82,11 @@ fn require(rule: TpmIdentity, members: &Members, merged: &Registration, errors: 
 }
 
 /// The key to look at: the one that would be stored, if the request brings it or its certificate.
-fn sent_or_certified(key: &Member<Vec<u8>>, certificate: &Member<Box<Certificate>>, merged: Option<&str>) -> Option<String> {
+fn sent_or_certified(
+    key: &Member<Vec<u8>>,
+    certificate: &Member<Box<Certificate>>,
+    merged: Option<&str>,
+) -> Option<String> {
     (key.is_present() || certificate.is_present()).then(|| merged.map(str::to_owned)).flatten()
 }
 

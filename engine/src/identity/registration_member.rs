@@ -219,7 +219,7 @@ mod tests {
         assert_eq!(cast(json!({"ek_tpm": "AQI="})).ek_tpm, Member::Value(vec![1, 2]));
         assert_eq!(cast(json!({"ek_tpm": "0x0102"})).ek_tpm, Member::Value(vec![1, 2]));
         // Hexadecimal that is base64 too is read as base64.
-        assert_eq!(cast(json!({"ek_tpm": "01020304"})).ek_tpm, Member::Value(vec![0xd3, 0x5d, 0xb4, 0xd3, 0x7d, 0x38]));
+        assert_eq!(cast(json!({"ek_tpm": "01020304"})).ek_tpm, Member::Value(vec![0xd3, 0x5d, 0x36, 0xd3, 0x7d, 0x38]));
         assert_eq!(cast(json!({"ek_tpm": ""})).ek_tpm, Member::Null);
         assert_eq!(cast(json!({"ek_tpm": null})).ek_tpm, Member::Null);
         assert_eq!(cast(json!({})).ek_tpm, Member::Absent);

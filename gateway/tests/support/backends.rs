@@ -6,9 +6,7 @@ use keylime_actors::ports::{
     RegistrationRecord, RuntimePolicyRecord, StoreError, VerifierStore, VerifierWrite, WriteOutcome,
 };
 use keylime_actors::registrar::{ActivateError, DeleteError, RegisterAgent, RegisterError};
-use keylime_actors::verifier::{
-    AgentStatus, AttestationStatus, CommandError, Deletion, EnrolAgent, EnrolError,
-};
+use keylime_actors::verifier::{AgentStatus, AttestationStatus, CommandError, Deletion, EnrolAgent, EnrolError};
 use keylime_engine::ids::AgentId;
 use keylime_gateway::backend::{RegistrarBackend, VerifierBackend};
 use keylime_gateway::routes::{RegistrarState, VerifierSettings, VerifierState};

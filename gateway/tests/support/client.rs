@@ -39,10 +39,7 @@ pub fn plain(address: SocketAddr) -> TcpStream {
 }
 
 /// Opens TLS and completes the handshake, as far as the client sees it.
-pub fn secure(
-    address: SocketAddr,
-    identity: Option<Identity>,
-) -> io::Result<StreamOwned<ClientConnection, TcpStream>> {
+pub fn secure(address: SocketAddr, identity: Option<Identity>) -> io::Result<StreamOwned<ClientConnection, TcpStream>> {
     let config = tls::client(identity, ServerTrust::All).unwrap();
     let name = ServerName::try_from("localhost").unwrap();
     let session = ClientConnection::new(Arc::new(config), name).unwrap();
@@ -111,7 +108,8 @@ fn parse(bytes: &[u8]) -> Option<Answer> {
     let mut status = lines.next()?.splitn(3, ' ').skip(1);
     let headers: Vec<_> =
         lines.filter_map(|line| line.split_once(": ")).map(|(n, v)| (n.to_owned(), v.to_owned())).collect();
-    let chunked = headers.iter().any(|(name, value)| name.eq_ignore_ascii_case("transfer-encoding") && value == "chunked");
+    let chunked =
+        headers.iter().any(|(name, value)| name.eq_ignore_ascii_case("transfer-encoding") && value == "chunked");
     let body = if chunked { dechunk(body) } else { body.to_vec() };
     Some(Answer {
         status: status.next()?.parse().ok()?,
