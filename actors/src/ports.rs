@@ -214,14 +214,19 @@ pub struct OutboxRow {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[allow(missing_docs, reason = "explained at VerifierWrite")]
 pub enum WriteOutcome {
-    Enrolled { runtime_policy_id: Option<i32>, boot_policy_id: Option<i32> },
+    Enrolled {
+        runtime_policy_id: Option<i32>,
+        boot_policy_id: Option<i32>,
+    },
     AgentExists,
     RuntimePolicyExists(String),
     RuntimePolicyMissing(String),
     BootPolicyExists(String),
     BootPolicyMissing(String),
     Written,
-    Gone { stored_state: Option<i32> },
+    Gone {
+        stored_state: Option<i32>,
+    },
     /// The database cannot hold this row, for the reason given (a text longer than its column on PostgreSQL or MySQL);
     /// the rest of the batch is not affected, and trying again will not help.
     Refused(String),
@@ -290,6 +295,22 @@ pub trait VerifierStore: Send + Sync + 'static {
 
     /// Oldest outbox rows that still wait for a notifier, in the order in which they were committed.
     async fn outbox_pending(&self, limit: u64) -> Result<Vec<OutboxRow>, StoreError>;
+    /// Oldest outbox rows that still wait for `notifier`, in the order in which they were committed; rows that only others
+    /// wait for neither count nor appear. Stores that can select by notifier override this.
+    async fn outbox_pending_for(&self, notifier: &str, limit: u64) -> Result<Vec<OutboxRow>, StoreError> {
+        let mut window = limit.max(1);
+        loop {
+            let rows = self.outbox_pending(window).await?;
+            let exhausted = (rows.len() as u64) < window;
+            let mut rows: Vec<OutboxRow> =
+                rows.into_iter().filter(|row| row.pending.iter().any(|name| name == notifier)).collect();
+            if exhausted || rows.len() as u64 >= limit {
+                rows.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
+                return Ok(rows);
+            }
+            window = window.saturating_mul(2);
+        }
+    }
 }
 
 /// A page of agents.

@@ -20,6 +20,7 @@ pub mod api_version;
 pub mod certificate;
 pub mod configuration;
 pub mod identity;
+pub mod ima_emulator;
 pub mod key_derivation;
 pub mod keys;
 pub mod measurement_list;

@@ -16,4 +16,6 @@ mod request_id;
 pub mod routes;
 pub mod routing;
 pub mod server;
+mod signing_keys;
+pub mod startup;
 pub mod tls;

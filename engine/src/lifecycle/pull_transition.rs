@@ -106,11 +106,16 @@ impl Step<'_> {
         match self.state.phase {
             Phase::Resting => self.set_deadline(at, DeadlineReason::NextAttestation),
             Phase::BackingOff { .. } => self.set_deadline(at, DeadlineReason::RetryBackoff),
-            Phase::AwaitingEvidence { .. }
-            | Phase::Appraising { .. }
-            | Phase::AwaitingVersion { .. }
-            | Phase::DeliveringShare { .. }
-            | Phase::Terminating => self.watch_request(),
+            // Evidence that cannot be judged now is given up; later evidence says the same and more.
+            Phase::Appraising { .. } => {
+                self.state.ticket = self.state.ticket.next();
+                self.rest_until(at);
+            }
+            Phase::DeliveringShare { .. } => {
+                self.state.phase = Phase::BackingOff { then: Resume::Share };
+                self.set_deadline(at, DeadlineReason::RetryBackoff);
+            }
+            Phase::AwaitingEvidence { .. } | Phase::AwaitingVersion { .. } | Phase::Terminating => self.watch_request(),
             Phase::Ended(_) => self.effects.push(Effect::StopAttesting),
         }
     }

@@ -6,6 +6,7 @@
 //! | [`binaries`] | finds the workspace's own binaries |
 //! | [`child`] | a process that dies with its guard |
 //! | [`peer`] | Keylime 7.14.3 from PyPI in a virtual environment |
+//! | [`postgres`], [`mariadb`] | database servers, run by [`server_process`] |
 //! | [`swtpm`] | a software TPM with an EK certificate |
 //! | [`tpm_switch`] | lets several programs share one software TPM |
 //! | [`ima_log`] | a measurement list and policies for it |
@@ -19,10 +20,13 @@ pub mod child;
 pub mod configuration;
 pub mod demonstration;
 pub mod ima_log;
+pub mod mariadb;
 pub mod packages;
 pub mod peer;
 pub mod ports;
+pub mod postgres;
 pub mod rabbitmq;
+pub mod server_process;
 pub mod stack;
 pub mod subscriber;
 pub mod swtpm;
