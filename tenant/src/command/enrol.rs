@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use keylime_engine::nonce::{NONCE_ENTROPY_BYTES, Nonce};
+use keylime_engine::nonce::alphanumeric;
 use tempfile::NamedTempFile;
 use tracing::warn;
 
@@ -56,11 +56,9 @@ fn plan(session: &Session, purpose: Purpose) -> Result<Plan, TenantError> {
 
 /// Twenty random letters and digits.
 fn random_text() -> Result<String, TenantError> {
-    let mut entropy = [0; NONCE_ENTROPY_BYTES];
+    let mut entropy = [0; 64];
     aws_lc_rs::rand::fill(&mut entropy).map_err(|_| TenantError::refused("random generator failed"))?;
-    Nonce::mint(&entropy)
-        .map(|nonce| nonce.as_str().to_owned())
-        .map_err(|error| TenantError::refused(error.to_string()))
+    alphanumeric(20, &entropy).map_err(|error| TenantError::refused(error.to_string()))
 }
 
 /// Where the policies are, after fetching those that have an address; the files fetched live as long as the second value.
