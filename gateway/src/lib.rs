@@ -17,4 +17,5 @@ pub mod routes;
 pub mod routing;
 pub mod server;
 mod signing_keys;
+pub mod startup;
 pub mod tls;

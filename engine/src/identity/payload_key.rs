@@ -118,7 +118,8 @@ mod tests {
     #[test]
     fn tags_and_proofs_match_the_captured_ones() {
         let id = "d432fbb3-d2f1-4a97-9ef7-75bd81c00000";
-        let expected = "74216909e21c5a1a5fb9e0ad23881f6f1693d01b5469c4d12dfe4ea151ab3334690966790c8e3b4a358b1be3ca443e2d";
+        let expected =
+            "74216909e21c5a1a5fb9e0ad23881f6f1693d01b5469c4d12dfe4ea151ab3334690966790c8e3b4a358b1be3ca443e2d";
         assert_eq!(tag(&bytes(K), id), expected);
         let proof = "43d857a74942cfd63a4aafb043877027fc0b80b9be128b53f63d49b82d023615e42510fae97d611806debf13e22a5a67";
         assert!(proves_derivation(&bytes(K), "abcdefghij0123456789", proof));

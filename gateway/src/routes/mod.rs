@@ -3,6 +3,7 @@
 pub mod agents_v2;
 pub mod agents_v2_add;
 pub mod boot_policies;
+pub mod operations;
 mod policy_upload;
 pub mod registrar_agents;
 pub mod runtime_policies;
