@@ -1,1 +1,3 @@
 //! Cross-crate tests: tidy, security invariants, integration, peers.
+
+pub mod agreement;
