@@ -1,7 +1,10 @@
 //! What the actors ask of the outside world, as traits: stores, evidence transport, revocation sinks, time and entropy.
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use keylime_engine::ids::AgentId;
+use keylime_engine::lifecycle::Notice;
+use keylime_engine::time::Now;
 use serde_json::Value;
 use std::sync::Arc;
 use uuid::Uuid;
@@ -211,14 +214,22 @@ pub struct OutboxRow {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[allow(missing_docs, reason = "explained at VerifierWrite")]
 pub enum WriteOutcome {
-    Enrolled { runtime_policy_id: Option<i32>, boot_policy_id: Option<i32> },
+    Enrolled {
+        runtime_policy_id: Option<i32>,
+        boot_policy_id: Option<i32>,
+    },
     AgentExists,
     RuntimePolicyExists(String),
     RuntimePolicyMissing(String),
     BootPolicyExists(String),
     BootPolicyMissing(String),
     Written,
-    Gone { stored_state: Option<i32> },
+    Gone {
+        stored_state: Option<i32>,
+    },
+    /// The database cannot hold this row, for the reason given (a text longer than its column on PostgreSQL or MySQL);
+    /// the rest of the batch is not affected, and trying again will not help.
+    Refused(String),
 }
 
 /// Why a policy could not be changed.
@@ -284,6 +295,22 @@ pub trait VerifierStore: Send + Sync + 'static {
 
     /// Oldest outbox rows that still wait for a notifier, in the order in which they were committed.
     async fn outbox_pending(&self, limit: u64) -> Result<Vec<OutboxRow>, StoreError>;
+    /// Oldest outbox rows that still wait for `notifier`, in the order in which they were committed; rows that only others
+    /// wait for neither count nor appear. Stores that can select by notifier override this.
+    async fn outbox_pending_for(&self, notifier: &str, limit: u64) -> Result<Vec<OutboxRow>, StoreError> {
+        let mut window = limit.max(1);
+        loop {
+            let rows = self.outbox_pending(window).await?;
+            let exhausted = (rows.len() as u64) < window;
+            let mut rows: Vec<OutboxRow> =
+                rows.into_iter().filter(|row| row.pending.iter().any(|name| name == notifier)).collect();
+            if exhausted || rows.len() as u64 >= limit {
+                rows.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
+                return Ok(rows);
+            }
+            window = window.saturating_mul(2);
+        }
+    }
 }
 
 /// A page of agents.
@@ -327,6 +354,9 @@ pub enum RegistrationOutcome {
     /// The identity columns (`ek_tpm`, `ekcert`, `aik_tpm`, `regcount`) are no longer the ones the caller saw, or another
     /// registration created the row first.
     Conflict,
+    /// The database cannot hold this row, for the reason given (a text longer than its column on PostgreSQL or MySQL);
+    /// the rest of the batch is not affected, and trying again will not help.
+    Refused(String),
 }
 
 /// The registrar's database.
@@ -344,4 +374,123 @@ pub trait RegistrarStore: Send + Sync + 'static {
     ) -> Result<Vec<RegistrationOutcome>, StoreError>;
     /// Deletes registrations; answers for each whether it existed.
     async fn delete(&self, agent_ids: Vec<String>) -> Result<Vec<bool>, StoreError>;
+}
+
+/// The present and randomness are asked for here, so that tests decide about both.
+pub trait Clock: Send + Sync + 'static {
+    /// The present.
+    fn now(&self) -> Now;
+}
+
+/// A source of unpredictable bytes.
+pub trait Entropy: Send + Sync + 'static {
+    /// Fills the buffer.
+    fn fill(&self, buffer: &mut [u8]);
+}
+
+/// Where an agent listens and how it proves that it is the enrolled one.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct AgentEndpoint {
+    /// Host name or address; an IPv6 address without brackets.
+    pub host: Box<str>,
+    /// TCP port.
+    pub port: u16,
+    /// What its TLS certificate must be.
+    pub trust: AgentTrust,
+}
+
+/// What an agent's TLS certificate must be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum AgentTrust {
+    /// mTLS is disabled: plain HTTP.
+    Plain,
+    /// The certificate with this SHA-256 digest, byte for byte, or one that chains to `trusted_server_ca`.
+    Certificate([u8; 32]),
+    /// One that chains to `trusted_server_ca`.
+    Authorities,
+}
+
+/// One HTTP request to an agent.
+#[derive(Debug, Clone)]
+pub struct AgentCall {
+    /// The agent; its connection is kept for its next request.
+    pub agent_id: AgentId,
+    /// Where it listens.
+    pub endpoint: Arc<AgentEndpoint>,
+    /// Path and query.
+    pub path: String,
+    /// Method, and body if any.
+    pub method: AgentMethod,
+}
+
+/// Method and body of an [`AgentCall`].
+#[derive(Debug, Clone)]
+pub enum AgentMethod {
+    /// GET.
+    Get,
+    /// POST of this JSON text.
+    PostJson(Bytes),
+}
+
+/// What came of an [`AgentCall`].
+#[derive(Debug, Clone)]
+pub enum AgentReply {
+    /// An HTTP response with any status.
+    Response {
+        /// Its status.
+        status: u16,
+        /// Its body.
+        body: Bytes,
+    },
+    /// No HTTP response.
+    Unreachable(Unreachable),
+}
+
+/// Why there is no HTTP response.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Unreachable {
+    /// The address does not resolve, or nobody listens there.
+    #[error("cannot connect: {0}")]
+    Connect(String),
+    /// The TLS handshake failed.
+    #[error("tls handshake failed: {0}")]
+    Tls(String),
+    /// Its certificate is neither the registered one nor trusted.
+    #[error("the agent's certificate is neither the registered one nor signed by trusted_server_ca: {0}")]
+    Untrusted(String),
+    /// It did not answer in time.
+    #[error("no answer within the request timeout")]
+    Timeout,
+    /// The connection broke or what came is not HTTP.
+    #[error("connection broken: {0}")]
+    Broken(String),
+    /// The response is larger than allowed.
+    #[error("response larger than {0} bytes")]
+    TooLarge(usize),
+}
+
+/// Carries requests to agents.
+#[async_trait]
+pub trait EvidenceTransport: Send + Sync + 'static {
+    /// Sends a request and waits for the whole response; ends by itself after the configured request timeout.
+    async fn send(&self, call: AgentCall) -> AgentReply;
+    /// Closes the kept connection of an agent that is not asked any more.
+    fn forget(&self, agent_id: &AgentId);
+}
+
+/// Composes the message of a revocation notice and signs it.
+pub trait RevocationComposer: Send + Sync + 'static {
+    /// The outbox row for `notice` about the stored `agent`. `severity_label` is the operator's label of its severity.
+    ///
+    /// # Errors
+    /// The agent's revocation key cannot be used; the text says why.
+    fn compose(
+        &self,
+        agent: &AgentRecord,
+        notice: &Notice,
+        severity_label: &str,
+        now: Now,
+    ) -> Result<OutboxRow, String>;
+    /// Called after rows were committed, so that they are published without waiting for the next round.
+    fn committed(&self);
 }

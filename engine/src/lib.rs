@@ -13,17 +13,21 @@
 //! | [`policy`] | what do the operator's policies mean, compiled once per content? |
 //! | [`verdict`] | which failures were found, how severe are they, under which Keylime event ids? |
 //! | [`appraise`] | the top function: evidence × policies × context → appraisal |
+//! | [`evidence`] | what did an agent send, before anything is judged? |
 //! | [`lifecycle`] | the attestation state machine of one agent |
 
 #![forbid(unsafe_code)]
 
 pub mod algorithm;
 pub mod appraise;
+pub mod evidence;
 pub mod identity;
 pub mod ids;
 pub mod ima;
 pub mod lifecycle;
 pub mod measured_boot;
+pub mod nonce;
 pub mod policy;
+pub mod time;
 pub mod tpm;
 pub mod verdict;

@@ -1,3 +1,3 @@
-//! Cross-crate tests: tidy, security invariants, integration, peers.
+//! Cross-crate tests of Keylime in Rust; the tests themselves are the files beside this crate's manifest under `tests/`.
 
 pub mod agreement;

@@ -1,1 +1,16 @@
-//! See the crate documentation.
+//! The outside world behind the traits of [`crate::ports`].
+
+mod agent_columns;
+mod insert_rows;
+mod json_column;
+mod outbox_rows;
+mod policy_rows;
+pub mod registrar_store;
+mod row;
+mod store_fault;
+pub mod verifier_store;
+mod verifier_write;
+mod write_wave;
+
+pub mod http_evidence_transport;
+mod kept_connections;

@@ -54,3 +54,20 @@ pub enum ActivateError {
     #[error(transparent)]
     Store(#[from] StoreError),
 }
+
+/// Why a registration could not be deleted.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum DeleteError {
+    /// No such registration.
+    #[error("agent not found")]
+    NotFound,
+    /// The registrar is overloaded or stopping.
+    #[error("busy, retry after {retry_after_seconds} s")]
+    Busy {
+        /// Seconds to wait.
+        retry_after_seconds: u32,
+    },
+    /// The database could not answer.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}

@@ -1,5 +1,33 @@
-//! The attestation state machine of one agent.
+//! The attestation state machine of one agent: pure transitions from (state, input, time, entropy) to (state, effects).
+//!
+//! Invariants, each checked by a property test over random inputs:
+//!
+//! - INV-1: a nonce is accepted at most once.
+//! - INV-2: an agent is shown as attested only after an appraisal that ended after its last enrolment or policy change.
+//! - INV-3: learned IMA state never advances on a failed or stale appraisal.
+//! - INV-4: exactly one notice per transition into a failure that is to be announced.
+//! - INV-5: while attesting there is exactly one deadline.
+//! - INV-6: an internal fault yields neither a good nor a failed attestation.
+//! - INV-7: clock and reset-count regressions are reported.
 
+pub mod api_version;
+pub mod attestation_status;
+pub mod deadline;
+pub mod effect;
+pub mod entropy;
+pub mod input;
 pub mod operational_state;
+pub mod pull_transition;
+pub mod restore;
+pub mod retry_backoff;
+pub mod state;
 
+pub use api_version::ApiVersion;
+pub use attestation_status::AttestationStatus;
+pub use effect::{Durability, Effect, Effects, Notice, NoticeKind};
+pub use entropy::{Entropy, QuoteNonce};
+pub use input::{Extent, Input, QuoteReply, ShareReply, Verdict, VersionReply};
 pub use operational_state::OperationalState;
+pub use pull_transition::{PullSettings, PullTerms, transition};
+pub use retry_backoff::{Growth, RetryBackoff};
+pub use state::{Ending, Facts, KeyRequest, KeyShare, Phase, PullState, QuoteAlgorithms, Resume, Ticket};

@@ -11,6 +11,7 @@ pub mod python_regex;
 pub mod python_repr;
 pub mod runtime_policy;
 pub mod schema_check;
+pub mod tpm_policy;
 
 pub use compiled_policy::{CompiledRuntimePolicy, PolicyReport};
 pub use runtime_policy::{PolicyError, SignatureRule, VerifiedPolicyText, verify_upload};

@@ -1,0 +1,16 @@
+//! Database faults in the words of the ports.
+
+use crate::ports::StoreError;
+use keylime_schema::database::Fault;
+use sea_orm::DbErr;
+
+/// How often a transaction that lost against another one is run again.
+pub(super) const ATTEMPTS: usize = 4;
+
+/// What the caller of a store is told.
+pub(super) fn store_error(error: &DbErr) -> StoreError {
+    match Fault::of(error) {
+        Fault::Unavailable | Fault::Contended => StoreError::Unavailable(error.to_string()),
+        Fault::Constraint | Fault::Data => StoreError::Internal(error.to_string()),
+    }
+}

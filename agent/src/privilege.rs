@@ -1,0 +1,109 @@
+//! Becoming the unprivileged user of the option `run_as` (`agent-api.md` §6 step 5).
+
+use std::ffi::CString;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use nix::unistd::{Gid, Group, Uid, User, chown, getgrouplist, setgroups, setresgid, setresuid, setuid};
+
+/// The user and group to become.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RunAs {
+    name: CString,
+    user: Uid,
+    group: Gid,
+}
+
+/// Why privileges are not dropped.
+#[derive(Debug, thiserror::Error)]
+pub enum PrivilegeError {
+    /// The option is not `user:group`.
+    #[error("option run_as must be user:group, not {0:?}")]
+    Syntax(String),
+    /// There is no such user.
+    #[error("user {0:?} of option run_as does not exist")]
+    UnknownUser(String),
+    /// There is no such group.
+    #[error("group {0:?} of option run_as does not exist")]
+    UnknownGroup(String),
+    /// The system refused.
+    #[error("cannot {action}: {source}")]
+    System {
+        /// What was tried.
+        action: &'static str,
+        /// Why it failed.
+        source: io::Error,
+    },
+    /// A file cannot be handed over.
+    #[error("cannot give {} to the user of option run_as: {source}", path.display())]
+    Owner {
+        /// The file.
+        path: PathBuf,
+        /// Why it failed.
+        source: io::Error,
+    },
+    /// The process is still or again root.
+    #[error("privileges could be regained after dropping them")]
+    NotDropped,
+}
+
+impl RunAs {
+    /// Looks user and group up.
+    ///
+    /// # Errors
+    /// See [`PrivilegeError`].
+    pub fn resolve(option: &str) -> Result<Self, PrivilegeError> {
+        let syntax = || PrivilegeError::Syntax(option.to_owned());
+        let (user, group) = option.split_once(':').filter(|(_, group)| !group.contains(':')).ok_or_else(syntax)?;
+        let found_user = User::from_name(user)
+            .map_err(failed("look up the user of option run_as"))?
+            .ok_or_else(|| PrivilegeError::UnknownUser(user.to_owned()))?;
+        let found_group = Group::from_name(group)
+            .map_err(failed("look up the group of option run_as"))?
+            .ok_or_else(|| PrivilegeError::UnknownGroup(group.to_owned()))?;
+        Ok(Self { name: CString::new(user).map_err(|_| syntax())?, user: found_user.uid, group: found_group.gid })
+    }
+
+    /// Gives a directory to the user and group.
+    ///
+    /// # Errors
+    /// [`PrivilegeError::Owner`].
+    pub fn take_over(&self, path: &Path) -> Result<(), PrivilegeError> {
+        chown(path, Some(self.user), Some(self.group))
+            .map_err(|error| PrivilegeError::Owner { path: path.to_owned(), source: error.into() })
+    }
+
+    /// Becomes the user for good: real, effective and saved ids, and only the user's groups.
+    ///
+    /// # Errors
+    /// The system refused, or root could be regained; the process must end then.
+    pub fn become_user(&self) -> Result<(), PrivilegeError> {
+        let groups = getgrouplist(&self.name, self.group).map_err(failed("list the groups of the user"))?;
+        setgroups(&groups).map_err(failed("set the groups"))?;
+        setresgid(self.group, self.group, self.group).map_err(failed("set the group"))?;
+        setresuid(self.user, self.user, self.user).map_err(failed("set the user"))?;
+        let regained = !self.user.is_root() && setuid(Uid::from_raw(0)).is_ok();
+        if regained || Uid::effective() != self.user || Uid::current() != self.user {
+            return Err(PrivilegeError::NotDropped);
+        }
+        Ok(())
+    }
+}
+
+fn failed(action: &'static str) -> impl FnOnce(nix::Error) -> PrivilegeError {
+    move |error| PrivilegeError::System { action, source: error.into() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn mistakes_are_named() {
+        assert!(matches!(RunAs::resolve("root"), Err(PrivilegeError::Syntax(_))));
+        assert!(matches!(RunAs::resolve("root:root:x"), Err(PrivilegeError::Syntax(_))));
+        assert!(matches!(RunAs::resolve("no-such-user:root"), Err(PrivilegeError::UnknownUser(_))));
+        assert!(matches!(RunAs::resolve("root:no-such-group"), Err(PrivilegeError::UnknownGroup(_))));
+        assert!(RunAs::resolve("root:root").is_ok());
+    }
+}

@@ -1,0 +1,15 @@
+//! From the raw request target to a handler: path rules, the route table, and what a handler gets and gives.
+
+mod call;
+mod parameters;
+mod path;
+mod reply;
+mod route;
+mod router;
+
+pub use call::Call;
+pub use parameters::Parameters;
+pub use path::{Pattern, RawPath};
+pub use reply::{Reply, ReplyBody, TextBody};
+pub use route::{BodyLimit, Route, Transport};
+pub use router::{Router, RouterLimits};

@@ -1,0 +1,192 @@
+//! The way of a request through the gateway: route, transport, token, authorization, body, handler.
+
+use super::call::is_json;
+use super::{BodyLimit, Call, Parameters, RawPath, Reply, Route, Transport};
+use crate::authorization::{Admission, Credentials, Gate, Refusal};
+use crate::error_response;
+use crate::request_id;
+use crate::server::{BodyError, ConnectionFacts, discard_body, read_body};
+use actix_web::http::{Method, StatusCode, header};
+use actix_web::{HttpRequest, HttpResponse, web};
+use bytes::Bytes;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+/// Largest body of a request that anybody may send, such as a registration with its certificates, in bytes.
+const SMALL_BODY: u64 = 1 << 20;
+
+/// How long the body of a refused request is waited for.
+const DISCARD_DEADLINE: Duration = Duration::from_secs(1);
+
+/// Methods that a server may be asked at all (`registrar.md` §3); all others are not implemented.
+const METHODS: [Method; 7] =
+    [Method::GET, Method::HEAD, Method::POST, Method::PUT, Method::PATCH, Method::DELETE, Method::OPTIONS];
+
+/// Bounds of a server's requests.
+#[derive(Debug, Clone, Copy)]
+pub struct RouterLimits {
+    /// `max_upload_size`, in bytes.
+    pub max_upload_size: u64,
+    /// A body has to be complete after this time.
+    pub body_deadline: Duration,
+}
+
+/// The route table of a server with the state `S`, and the gate in front of it.
+pub struct Router<S> {
+    routes: Vec<Route<S>>,
+    gate: Gate,
+    state: Arc<S>,
+    limits: RouterLimits,
+}
+
+/// A route that fits method and path.
+struct Match<'r, S> {
+    route: &'r Route<S>,
+    parameters: Vec<(&'static str, String)>,
+}
+
+impl<S: Send + Sync + 'static> Router<S> {
+    /// A router over this table; the first route that fits wins.
+    pub fn new(routes: Vec<Route<S>>, gate: Gate, state: Arc<S>, limits: RouterLimits) -> Self {
+        Self { routes, gate, state, limits }
+    }
+
+    /// The table.
+    pub fn routes(&self) -> &[Route<S>] {
+        &self.routes
+    }
+
+    /// Answers one request.
+    pub async fn answer(&self, request: HttpRequest, payload: web::Payload) -> HttpResponse {
+        let id = request.headers().get("x-request-id").map(|value| request_id::sanitise(value.as_bytes()));
+        let id = id.unwrap_or_default();
+        let reply = self.dispatch(&request, payload).await;
+        tracing::debug!(
+            target: "keylime.web",
+            reqid = %id,
+            method = %request.method(),
+            path = %request.uri().path(),
+            status = reply.status().as_u16(),
+            "answered"
+        );
+        error_response::render(reply, &id)
+    }
+
+    async fn dispatch(&self, request: &HttpRequest, payload: web::Payload) -> Reply {
+        if announced_length(request).is_some_and(|length| length > self.limits.max_upload_size) {
+            return refuse(Reply::empty(StatusCode::BAD_REQUEST), request, payload).await;
+        }
+        let facts = request.conn_data::<ConnectionFacts>().cloned().unwrap_or_default();
+        let (matched, admission) = match self.enter(request, &facts).await {
+            Ok(entered) => entered,
+            Err(reply) => return refuse(reply, request, payload).await,
+        };
+        let limit = match matched.route.body {
+            BodyLimit::Upload => self.limits.max_upload_size,
+            BodyLimit::Small => self.limits.max_upload_size.min(SMALL_BODY),
+        };
+        if announced_length(request).is_some_and(|length| length > limit) {
+            return refuse(Reply::empty(StatusCode::BAD_REQUEST), request, payload).await;
+        }
+        let body = match read_body(payload, limit, self.limits.body_deadline).await {
+            Ok(body) => body,
+            Err(BodyError::TooLarge | BodyError::Broken) => return Reply::empty(StatusCode::BAD_REQUEST).closing(),
+            Err(BodyError::Late) => return Reply::empty(StatusCode::REQUEST_TIMEOUT).closing(),
+        };
+        match call(request, matched.parameters, &facts, body) {
+            Ok(call) => (matched.route.handler)(Arc::clone(&self.state), call, admission).await,
+            Err(reply) => reply,
+        }
+    }
+
+    /// Everything that is decided before the body is looked at: route, transport, token, authorization.
+    async fn enter(&self, request: &HttpRequest, facts: &ConnectionFacts) -> Result<(Match<'_, S>, Admission), Reply> {
+        let matched = self.find(request.method(), request.uri().path()).map_err(Reply::empty)?;
+        if matched.route.transport == Transport::TlsOnly && !facts.secure {
+            return Err(Reply::empty(StatusCode::BAD_REQUEST));
+        }
+        let admission = self.admit(request, facts, &matched).await.map_err(|refusal| match refusal {
+            Refusal::Unauthenticated(refusal) => Reply::errors(StatusCode::UNAUTHORIZED, refusal.detail()),
+            Refusal::Forbidden(reason) => Reply::errors(StatusCode::FORBIDDEN, reason),
+        })?;
+        Ok((matched, admission))
+    }
+
+    fn find(&self, method: &Method, path: &str) -> Result<Match<'_, S>, StatusCode> {
+        if !METHODS.contains(method) {
+            return Err(StatusCode::NOT_IMPLEMENTED);
+        }
+        let path = RawPath::parse(path).map_err(|_| StatusCode::BAD_REQUEST)?;
+        let mut known = false;
+        for route in &self.routes {
+            let Some(parameters) = route.pattern.matches(&path) else { continue };
+            if route.method == *method {
+                let parameters = parameters.into_iter().map(|(name, value)| (name, value.to_owned())).collect();
+                return Ok(Match { route, parameters });
+            }
+            known = true;
+        }
+        Err(if known { StatusCode::METHOD_NOT_ALLOWED } else { StatusCode::NOT_FOUND })
+    }
+
+    async fn admit(
+        &self,
+        request: &HttpRequest,
+        facts: &ConnectionFacts,
+        matched: &Match<'_, S>,
+    ) -> Result<Admission, Refusal> {
+        let header = request.headers().get(header::AUTHORIZATION).map(|value| value.to_str().unwrap_or("?"));
+        let credentials = Credentials {
+            authorization: header.filter(|value| !value.is_empty()),
+            common_name: facts.common_name.as_ref(),
+        };
+        let identity = self.gate.identify(credentials).await?;
+        self.gate.admit(identity, matched.route.action, resource(&matched.parameters))
+    }
+}
+
+/// The resource a request is about, from its path only (`authorization.md` §4, §7).
+fn resource<'a>(parameters: &'a [(&'static str, String)]) -> Option<&'a str> {
+    ["agent_id", "name", "session_id"]
+        .into_iter()
+        .find_map(|wanted| parameters.iter().find(|(name, _)| *name == wanted).map(|(_, value)| value.as_str()))
+}
+
+fn announced_length(request: &HttpRequest) -> Option<u64> {
+    request.headers().get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+}
+
+/// Answers a request whose body is not wanted: a short one is read away, so that the client gets to the answer and can go
+/// on; after a long one the connection is closed.
+async fn refuse(reply: Reply, request: &HttpRequest, payload: web::Payload) -> Reply {
+    let chunked = request.headers().contains_key(header::TRANSFER_ENCODING);
+    match announced_length(request) {
+        None | Some(0) if !chunked => reply,
+        Some(length) if !chunked && length <= SMALL_BODY => {
+            discard_body(payload, SMALL_BODY, DISCARD_DEADLINE).await;
+            reply
+        }
+        None | Some(_) => {
+            discard_body(payload, SMALL_BODY, DISCARD_DEADLINE).await;
+            reply.closing()
+        }
+    }
+}
+
+fn call(
+    request: &HttpRequest,
+    parameters: Vec<(&'static str, String)>,
+    facts: &ConnectionFacts,
+    body: Bytes,
+) -> Result<Call, Reply> {
+    let content_type = request.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    let content_type = content_type.map(|value| value.split(';').next().unwrap_or_default().trim().to_owned());
+    let json = OnceLock::new();
+    if content_type.as_deref().is_some_and(is_json) && !body.is_empty() {
+        let malformed = |_| Reply::empty(StatusCode::BAD_REQUEST).with_reason("Malformed Request Parameter");
+        let value = serde_json::from_slice(&body).map_err(malformed)?;
+        let _ = json.set(value);
+    }
+    let query = Parameters::decode(request.uri().query().unwrap_or_default().as_bytes());
+    Ok(Call { parameters, query, content_type, body, json, peer: facts.peer })
+}

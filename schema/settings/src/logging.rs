@@ -1,0 +1,281 @@
+//! Log lines in Keylime's format, set up from `logging.conf` (`config.md` §7).
+//!
+//! The target of a `tracing` event is Keylime's logger name (`keylime.verifier`). Levels map as in Python; an event with
+//! the field `critical` is written with Python's level name `CRITICAL`. Without a `logging.conf` the shipped defaults
+//! apply: INFO, to standard output.
+
+use crate::component::Component;
+use crate::lookup::Config;
+use std::fmt::{self, Write as _};
+use std::fs::OpenOptions;
+use std::sync::Mutex;
+use time::{OffsetDateTime, UtcOffset, macros::format_description};
+use tracing::field::{Field, Visit};
+use tracing::{Event, Level, Subscriber};
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt::format::Writer;
+use tracing_subscriber::fmt::writer::BoxMakeWriter;
+use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
+use tracing_subscriber::registry::LookupSpan;
+
+const DEFAULT_FORMAT: &str = "%(asctime)s.%(msecs)03d - %(name)s - %(levelname)s - %(message)s";
+
+/// Which program logs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Program {
+    /// `keylime_verifier`.
+    Verifier,
+    /// `keylime_registrar`.
+    Registrar,
+    /// `keylime_tenant`.
+    Tenant,
+    /// An agent: levels come from `RUST_LOG`, lines go to standard output.
+    Agent,
+    /// Any other tool.
+    Other(&'static str),
+}
+
+/// Installs the process-wide subscriber. A second call changes nothing.
+pub fn init(program: Program) {
+    let settings = Settings::read(program);
+    let filter = match (program, std::env::var("RUST_LOG")) {
+        (Program::Agent, Ok(directives)) if !directives.is_empty() => {
+            // Users write the agents' module names; our targets use dots.
+            let directives =
+                directives.replace("keylime_agent", "keylime").replace("keylime_push_model_agent", "keylime");
+            EnvFilter::try_new(directives).unwrap_or_else(|_| EnvFilter::new("info"))
+        }
+        _ => EnvFilter::new(format!("warn,keylime={}", settings.level)),
+    };
+    let offset = UtcOffset::current_local_offset().unwrap_or(UtcOffset::UTC);
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(settings.destination.writer());
+    let installed = if settings.json {
+        builder.json().try_init()
+    } else {
+        builder.with_ansi(false).event_format(KeylimeLines { format: settings.format, offset }).try_init()
+    };
+    // Another subscriber is in place already, as in tests; it keeps its job.
+    drop(installed);
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Destination {
+    Stdout,
+    Stderr,
+    File(String),
+}
+
+impl Destination {
+    fn writer(&self) -> BoxMakeWriter {
+        match self {
+            Self::Stdout => BoxMakeWriter::new(std::io::stdout),
+            Self::Stderr => BoxMakeWriter::new(std::io::stderr),
+            Self::File(path) => match OpenOptions::new().create(true).append(true).open(path) {
+                Ok(file) => BoxMakeWriter::new(Mutex::new(file)),
+                Err(e) => {
+                    eprintln!(
+                        "cannot write the log file {path} named in logging.conf ({e}); logging to standard error"
+                    );
+                    BoxMakeWriter::new(std::io::stderr)
+                }
+            },
+        }
+    }
+}
+
+#[derive(Debug, PartialEq, Eq)]
+struct Settings {
+    level: &'static str,
+    format: String,
+    destination: Destination,
+    json: bool,
+}
+
+impl Settings {
+    fn read(program: Program) -> Self {
+        let config = if program == Program::Agent { None } else { Config::load(Component::Logging).ok() };
+        config.map_or_else(Self::shipped, |c| Self::from_config(&c))
+    }
+
+    fn shipped() -> Self {
+        Self { level: "info", format: DEFAULT_FORMAT.to_owned(), destination: Destination::Stdout, json: false }
+    }
+
+    fn from_config(config: &Config) -> Self {
+        let first = |section: &str, option: &str| {
+            let names = config.get_or(section, option, "");
+            names.split(',').map(|n| n.trim().to_owned()).find(|n| !n.is_empty())
+        };
+        let handler = first("logger_keylime", "handlers").or_else(|| first("logger_root", "handlers"));
+        let section = format!("handler_{}", handler.as_deref().unwrap_or("consoleHandler"));
+        let formatter = config.get_or(&section, "formatter", "formatter");
+        let levels = [config.get("logger_keylime", "level"), config.get(&section, "level")];
+        let json = config.get("logging", "format").as_deref() == Some("json");
+        Self {
+            // A line must pass its logger and its handler.
+            level: levels.iter().flatten().map(|l| level(l)).max_by_key(|l| rank(l)).unwrap_or("info"),
+            format: config.get_or(&format!("formatter_{formatter}"), "format", DEFAULT_FORMAT),
+            destination: destination(&config.get_or(&section, "class", ""), &config.get_or(&section, "args", "")),
+            json,
+        }
+    }
+}
+
+fn level(name: &str) -> &'static str {
+    match name.to_ascii_uppercase().as_str() {
+        "NOTSET" | "DEBUG" => "debug",
+        "WARNING" | "WARN" => "warn",
+        "ERROR" | "CRITICAL" | "FATAL" => "error",
+        _ => "info",
+    }
+}
+
+fn rank(level: &str) -> usize {
+    ["debug", "info", "warn", "error"].iter().position(|l| *l == level).unwrap_or(1)
+}
+
+fn destination(class: &str, args: &str) -> Destination {
+    if class.ends_with("FileHandler") {
+        let path: String = args
+            .chars()
+            .skip_while(|c| !matches!(c, '\'' | '"'))
+            .skip(1)
+            .take_while(|c| !matches!(c, '\'' | '"'))
+            .collect();
+        if !path.is_empty() {
+            return Destination::File(path);
+        }
+    }
+    if args.contains("sys.stderr") { Destination::Stderr } else { Destination::Stdout }
+}
+
+/// Formats events by a Python logging format string.
+struct KeylimeLines {
+    format: String,
+    offset: UtcOffset,
+}
+
+#[derive(Default)]
+struct Fields {
+    message: String,
+    rest: String,
+    critical: bool,
+    reqid: String,
+}
+
+impl Visit for Fields {
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        let written = match field.name() {
+            "message" => write!(self.message, "{value:?}"),
+            "critical" => {
+                self.critical = true;
+                Ok(())
+            }
+            "reqid" => write!(self.reqid, "{value:?}"),
+            name => write!(self.rest, " {name}={value:?}"),
+        };
+        // Writing to a String cannot fail.
+        let _ = written;
+    }
+
+    fn record_str(&mut self, field: &Field, value: &str) {
+        match field.name() {
+            "reqid" => self.reqid.push_str(value),
+            // A value from outside must not be able to start a line of its own.
+            name => {
+                let _ = write!(self.rest, " {name}={}", value.escape_debug());
+            }
+        }
+    }
+}
+
+impl<S, N> FormatEvent<S, N> for KeylimeLines
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    N: for<'a> FormatFields<'a> + 'static,
+{
+    fn format_event(&self, _: &FmtContext<'_, S, N>, mut writer: Writer<'_>, event: &Event<'_>) -> fmt::Result {
+        let mut fields = Fields::default();
+        event.record(&mut fields);
+        let name = event.metadata().target();
+        let level = if fields.critical { "CRITICAL" } else { level_name(*event.metadata().level()) };
+        #[allow(clippy::disallowed_methods, reason = "log lines carry wall-clock time")]
+        let now = OffsetDateTime::now_utc().to_offset(self.offset);
+        writeln!(writer, "{}", render(&self.format, &fields, name, level, now))
+    }
+}
+
+fn level_name(level: Level) -> &'static str {
+    match level {
+        Level::ERROR => "ERROR",
+        Level::WARN => "WARNING",
+        Level::INFO => "INFO",
+        Level::DEBUG | Level::TRACE => "DEBUG",
+    }
+}
+
+fn render(format: &str, fields: &Fields, name: &str, level: &str, now: OffsetDateTime) -> String {
+    let time = now.format(format_description!("[year]-[month]-[day] [hour]:[minute]:[second]")).unwrap_or_default();
+    let reqidf = if fields.reqid.is_empty() { String::new() } else { format!("(reqid={})", fields.reqid) };
+    let mut line = String::with_capacity(format.len() + fields.message.len() + 64);
+    let mut rest = format;
+    while let Some(start) = rest.find("%(") {
+        line.push_str(&rest[..start]);
+        let Some(end) = rest[start..].find(')') else { break };
+        let key = &rest[start + 2..start + end];
+        rest = &rest[start + end + 1..];
+        let spec = rest.find(|c: char| c.is_ascii_alphabetic()).map_or(rest.len(), |n| n + 1);
+        rest = &rest[spec..];
+        match key {
+            "asctime" => line.push_str(&time),
+            "msecs" => {
+                let _ = write!(line, "{:03}", now.millisecond());
+            }
+            "name" => line.push_str(name),
+            "levelname" => line.push_str(level),
+            "message" => {
+                line.push_str(&fields.message);
+                line.push_str(&fields.rest);
+            }
+            "reqid" => line.push_str(&fields.reqid),
+            "reqidf" => line.push_str(&reqidf),
+            "process" => {
+                let _ = write!(line, "{}", std::process::id());
+            }
+            _ => {}
+        }
+    }
+    line.push_str(rest);
+    line
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use time::macros::datetime;
+
+    #[test]
+    fn lines_have_keylimes_shape() {
+        let fields = Fields { message: "Status".into(), ..Fields::default() };
+        let line = render(DEFAULT_FORMAT, &fields, "keylime.tenant", "INFO", datetime!(2026-11-23 10:01:02.003 UTC));
+        assert_eq!(line, "2026-11-23 10:01:02.003 - keylime.tenant - INFO - Status");
+    }
+
+    #[test]
+    fn the_documented_format_with_request_ids_ends_in_a_space_outside_requests() {
+        let fields = Fields { message: "m".into(), ..Fields::default() };
+        let format = format!("{DEFAULT_FORMAT} %(reqidf)s");
+        let line = render(&format, &fields, "k", "ERROR", datetime!(2026-11-23 10:01:02 UTC));
+        assert!(line.ends_with("- ERROR - m "), "{line:?}");
+    }
+
+    #[test]
+    fn logger_and_handler_levels_both_filter() {
+        let text = "[logger_keylime]\nlevel = DEBUG\nhandlers =\n[logger_root]\nhandlers = h\n[handler_h]\nclass = FileHandler\n\
+                    level = WARNING\nformatter = f\nargs = ('/tmp/x.log',)\n[formatter_f]\nformat = %(message)s\n";
+        let settings = Settings::from_config(&Config::from_parts(Component::Logging, text, &[]).unwrap());
+        assert_eq!(settings.level, "warn");
+        assert_eq!(settings.format, "%(message)s");
+        assert_eq!(settings.destination, Destination::File("/tmp/x.log".into()));
+    }
+}

@@ -1,0 +1,6 @@
+//! Messages of the verifier's interfaces 2.0 to 2.6; the server answers all minors alike (`verifier-v2.md` §8).
+
+pub mod agent_status;
+pub mod enrolment;
+pub mod identity;
+pub mod policies;

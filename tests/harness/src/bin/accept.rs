@@ -1,0 +1,85 @@
+//! `cargo accept`: every kind of test, on real parts, from a clean clone.
+
+use clap::Parser;
+use keylime_harness::{binaries, packages, peer};
+use std::io;
+use std::process::{Command, ExitCode};
+use std::time::Instant;
+
+/// Runs all tests: unit, property, golden, tidy, integration on swtpm, RabbitMQ, PostgreSQL and MariaDB, and the peer tests
+/// against Keylime 7.14.3. Installs what is missing.
+#[derive(Parser)]
+#[command(name = "cargo accept", version)]
+struct Options {
+    /// Run every kind of test for longer: more cases of each property and simulation, longer fuzzing.
+    #[arg(long)]
+    full: bool,
+    /// Run only the tests whose name holds this text.
+    filter: Option<String>,
+}
+
+fn main() -> ExitCode {
+    let options = Options::parse();
+    match run(&options) {
+        Ok(0) => ExitCode::SUCCESS,
+        Ok(failed) => {
+            eprintln!("{failed} steps failed");
+            ExitCode::FAILURE
+        }
+        Err(e) => {
+            eprintln!("cannot run the tests: {e}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(options: &Options) -> io::Result<usize> {
+    let needed: Vec<&str> = [&packages::BUILD[..], &packages::DEMO, &packages::TESTS].concat();
+    step("packages", || packages::ensure(&needed))?;
+    step("Keylime from PyPI", peer::ensure)?;
+    // All targets at once, so that the test run below finds everything built with the same features.
+    step("build", || cargo(&["build", "--workspace", "--all-targets", "--locked"], options))?;
+    let mut failed = 0;
+    if has_component("fmt") {
+        failed += usize::from(step("formatting", || cargo(&["fmt", "--all", "--check"], options)).is_err());
+    }
+    if has_component("clippy") {
+        let arguments = ["clippy", "--workspace", "--all-targets", "--locked", "--quiet", "--", "--deny", "warnings"];
+        failed += usize::from(step("clippy", || cargo(&arguments, options)).is_err());
+    }
+    let mut arguments = vec!["test", "--workspace", "--locked", "--no-fail-fast"];
+    arguments.extend(options.filter.as_deref());
+    failed += usize::from(step("tests", || cargo(&arguments, options)).is_err());
+    Ok(failed)
+}
+
+fn step(name: &str, work: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
+    println!("=== {name}");
+    let start = Instant::now();
+    let result = work();
+    let verdict = if result.is_ok() { "ok" } else { "FAILED" };
+    println!("=== {name}: {verdict}, {:.0} s", start.elapsed().as_secs_f64());
+    if let Err(e) = &result {
+        eprintln!("{e}");
+    }
+    result
+}
+
+fn has_component(name: &str) -> bool {
+    Command::new(cargo_program()).args([name, "--version"]).output().is_ok_and(|o| o.status.success())
+}
+
+fn cargo_program() -> std::ffi::OsString {
+    std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into())
+}
+
+fn cargo(arguments: &[&str], options: &Options) -> io::Result<()> {
+    let mut command = Command::new(cargo_program());
+    command.args(arguments).current_dir(binaries::workspace());
+    command.env("KEYLIME_BIN_DIR", binaries::dir()).env("KEYLIME_PEER_DIR", peer::dir());
+    if options.full {
+        command.env("PROPTEST_CASES", "20000").env("KEYLIME_TEST_EFFORT", "full");
+    }
+    let status = command.status()?;
+    if status.success() { Ok(()) } else { Err(io::Error::other(format!("cargo {} ended with {status}", arguments[0]))) }
+}
