@@ -124,7 +124,15 @@ impl Place {
 
     /// Starts the program and waits until it listens.
     fn start(&self, further: &[(&str, &str)]) -> Guarded {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_keylime_agent"));
+        let program = env!("CARGO_BIN_EXE_keylime_agent");
+        // The secure mount needs privileges; a namespace of its own gives them to any user.
+        let mut command = if nix::unistd::Uid::effective().is_root() {
+            Command::new(program)
+        } else {
+            let mut command = Command::new("unshare");
+            command.args(["--user", "--mount", "--map-root-user", program]);
+            command
+        };
         let registrar_port = self.registrar.address().port().to_string();
         let port = self.port.to_string();
         let config = self.path("agent.conf");
@@ -285,6 +293,31 @@ async fn speaks_plain_http_without_payloads_when_mtls_is_off() {
     assert_eq!((&answer["results"]["enc_alg"], &answer["results"]["sign_alg"]), (&json!("ecc"), &json!("ecdsa")));
     let public_key = answer["results"]["pubkey"].as_str().unwrap();
     assert_eq!(place.check(&answer["results"], public_key), [16]);
+}
+
+/// Root starts the agent, which becomes somebody else and keeps working: its keys, its mount, its answers.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn drops_privileges_for_good() {
+    if !nix::unistd::Uid::effective().is_root() {
+        eprintln!("dropping privileges needs root, nothing to test");
+        return;
+    }
+    let place = Place::prepare().await;
+    let nobody = nix::unistd::User::from_name("nobody").unwrap().unwrap();
+    nix::unistd::chown(place.directory.path(), Some(nobody.uid), Some(nobody.gid)).unwrap();
+    let agent = place.start(&[("RUN_AS", "nobody:nogroup")]);
+    let status = std::fs::read_to_string(format!("/proc/{}/status", agent.pid())).unwrap();
+    let ids = |name: &str| {
+        let line = status.lines().find(|line| line.starts_with(name)).unwrap();
+        line.split_whitespace().skip(1).map(|id| id.parse::<u32>().unwrap()).collect::<Vec<_>>()
+    };
+    assert_eq!((ids("Uid:"), ids("Gid:")), (vec![nobody.uid.as_raw(); 4], vec![nobody.gid.as_raw(); 4]));
+    assert!(!ids("Groups:").contains(&0), "{status}");
+    let identity = place.get(&place.client(), &format!("/quotes/identity?nonce={NONCE}")).await;
+    place.check(&identity, identity["pubkey"].as_str().unwrap());
+    let mount = std::fs::metadata(place.path("secure")).unwrap();
+    use std::os::unix::fs::MetadataExt as _;
+    assert_eq!((mount.uid(), mount.mode() & 0o777), (nobody.uid.as_raw(), 0o700));
 }
 
 fn zip(entries: &[(&str, &str)]) -> Vec<u8> {

@@ -79,9 +79,9 @@ pub fn start(
         verifier_id: options.verifier_id.as_str().into(),
         agent_tls,
         writer: BatchWriter::new(Arc::clone(&store)),
-        pool,
         admission: Admission::new(options.max_in_flight),
-        policies: Arc::new(PolicyCache::new(Arc::clone(&store))),
+        policies: Arc::new(PolicyCache::new(Arc::clone(&store), pool.clone())),
+        pool,
         live: Arc::new(AtomicUsize::new(0)),
         ports,
     };
