@@ -30,8 +30,14 @@ pub enum Fired {
 
 impl DeadlineSlot {
     /// Replaces the deadline.
-    pub fn set<A>(&mut self, at: Timestamp, reason: DeadlineReason, now: Timestamp, ctx: &mut A::Context, fire: fn(&mut A, &mut A::Context))
-    where
+    pub fn set<A>(
+        &mut self,
+        at: Timestamp,
+        reason: DeadlineReason,
+        now: Timestamp,
+        ctx: &mut A::Context,
+        fire: fn(&mut A, &mut A::Context),
+    ) where
         A: Actor,
         A::Context: AsyncContext<A>,
     {

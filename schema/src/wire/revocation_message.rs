@@ -166,7 +166,15 @@ mod tests {
         };
         assert_eq!(members(&schema), ["msg", "signature"]);
         let expected = [
-            "agent_id", "context", "event_id", "event_time", "ip", "meta_data", "port", "severity_label", "tpm_policy",
+            "agent_id",
+            "context",
+            "event_id",
+            "event_time",
+            "ip",
+            "meta_data",
+            "port",
+            "severity_label",
+            "tpm_policy",
             "type",
         ];
         assert_eq!(members(&schema["$defs"]["message"]), expected);
