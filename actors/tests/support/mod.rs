@@ -35,9 +35,8 @@ pub struct World {
 
 /// Runs a scenario on a paused current-thread runtime.
 pub fn scenario<F: Future<Output = ()>>(body: impl FnOnce() -> F) {
-    let runtime = || {
-        tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().expect("test runtime")
-    };
+    let runtime =
+        || tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().expect("test runtime");
     actix_rt::System::with_tokio_rt(runtime).block_on(body());
 }
 
