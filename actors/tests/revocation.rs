@@ -49,6 +49,15 @@ impl Scripted {
     }
 }
 
+/// Ends with its delivery, also when that is dropped.
+struct UnderWay<'a>(&'a Scripted, &'a AgentId);
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        self.0.under_way.lock().remove(self.1);
+    }
+}
+
 #[async_trait]
 impl Notifier for Scripted {
     fn name(&self) -> &'static str {
@@ -61,8 +70,9 @@ impl Notifier for Scripted {
 
     async fn deliver(&self, row: &OutboxRow) -> Delivery {
         assert!(self.under_way.lock().insert(row.agent_id.clone()), "two notices about one agent at a time");
+        let under_way = UnderWay(self, &row.agent_id);
         tokio::time::sleep(Duration::from_millis(1)).await;
-        self.under_way.lock().remove(&row.agent_id);
+        drop(under_way);
         if self.panics.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1)).is_ok() {
             panic!("told to panic");
         }
