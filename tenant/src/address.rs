@@ -21,7 +21,8 @@ impl Address {
     /// The URL of a path on this server.
     #[must_use]
     pub fn url(&self, scheme: Scheme, path: &str) -> String {
-        let host = self.host.strip_prefix("https://").or_else(|| self.host.strip_prefix("http://")).unwrap_or(&self.host);
+        let host =
+            self.host.strip_prefix("https://").or_else(|| self.host.strip_prefix("http://")).unwrap_or(&self.host);
         let is_bare_ipv6 = host.parse::<std::net::Ipv6Addr>().is_ok();
         let host = if is_bare_ipv6 { format!("[{host}]") } else { host.to_owned() };
         format!("{}://{host}:{}{path}", scheme.text(), self.port)

@@ -291,7 +291,7 @@ impl Parser {
     /// The usage text, wrapped as `argparse` wraps it.
     fn usage(&self, width: usize) -> String {
         const PREFIX: &str = "usage: ";
-        let parts: Vec<String> = 
+        let parts: Vec<String> =
             self.options.iter().filter(|option| option.kind != Kind::Version).map(usage_part).collect();
         let width = width.saturating_sub(2).max(11);
         let one_line = format!("{PREFIX}{} {}", self.program, parts.join(" "));
@@ -321,7 +321,8 @@ impl Parser {
         let width = width.saturating_sub(2).max(COLUMN + 11);
         let mut text = self.usage(width + 2) + "\noptions:\n";
         for option in self.options {
-            let spellings: Vec<String> = option.spellings.iter().map(|spelling| with_placeholder(option, spelling)).collect();
+            let spellings: Vec<String> =
+                option.spellings.iter().map(|spelling| with_placeholder(option, spelling)).collect();
             let head = format!("  {}", spellings.join(", "));
             let lines = wrapped(option.help, width - COLUMN);
             let mut lines = lines.iter();
@@ -439,10 +440,7 @@ mod tests {
         assert_eq!(usage_error(&["x", "--verify", "y"]), "tool: error: unrecognized arguments: x y");
         assert_eq!(usage_error(&["--", "-t"]), "tool: error: unrecognized arguments: -t");
         assert_eq!(usage_error(&["-tp"]), "tool: error: argument -tp/--targetport: expected one argument");
-        assert_eq!(
-            usage_error(&["-tp", "--verify"]),
-            "tool: error: argument -tp/--targetport: expected one argument"
-        );
+        assert_eq!(usage_error(&["-tp", "--verify"]), "tool: error: argument -tp/--targetport: expected one argument");
         assert_eq!(
             usage_error(&["--target", "1"]),
             "tool: error: ambiguous option: --target could match --targethost, --targetport"
@@ -456,7 +454,9 @@ mod tests {
         let expected = "usage: tool [-h] [-t AGENT_IP] [-tp AGENT_PORT] [-nvc] [--verify] [--key KEYS]\n\noptions:\n  \
                         -h, --help            show this help message and exit\n";
         assert!(help.starts_with(expected), "{help}");
-        assert!(help.contains("\n  -t AGENT_IP, --targethost AGENT_IP\n                        address of the machine\n"));
+        assert!(
+            help.contains("\n  -t AGENT_IP, --targethost AGENT_IP\n                        address of the machine\n")
+        );
         assert_eq!(parse(&["--version"]), Err(Stop::Print(format!("tool {}\n", env!("CARGO_PKG_VERSION")))));
         assert!(parse(&["--ver"]).unwrap().is_present("verify"));
     }

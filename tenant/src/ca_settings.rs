@@ -1,7 +1,7 @@
 //! The options of `ca.conf` (`config.md` §6) and the keystore password.
 
 use std::fs::OpenOptions;
-use std::io::{self, BufRead as _, BufReader, IsTerminal as _, Write as _};
+use std::io::{self, BufReader, IsTerminal as _, Write as _};
 
 use keylime_pki::authority::Subject;
 use keylime_settings::{Component, Config, ConfigError};
@@ -100,7 +100,7 @@ fn prompt() -> io::Result<String> {
 
 fn line(mut source: impl io::BufRead) -> io::Result<String> {
     let mut text = String::new();
-    source.by_ref().read_line(&mut text)?;
+    source.read_line(&mut text)?;
     Ok(text.trim_end_matches(['\r', '\n']).to_owned())
 }
 

@@ -91,8 +91,7 @@ fn pack(mut authority: Authority, agent_id: &str, include: Option<&Path>) -> Res
     let certificate = format!("{REVOCATION_NOTIFIER}-cert.crt");
     let certificate_content = read(&authority.directory().join(&certificate))?;
     let revocation_key = read(&authority.directory().join(format!("{REVOCATION_NOTIFIER}-private.pem")))?;
-    let revocation_key =
-        String::from_utf8(revocation_key).map_err(|error| PackageError::Archive(error.to_string()))?;
+    let revocation_key = String::from_utf8(revocation_key).map_err(|error| PackageError::Archive(error.to_string()))?;
 
     let mut files = vec![(certificate, certificate_content)];
     if let Some(directory) = include {
@@ -171,8 +170,15 @@ mod tests {
         let names: Vec<String> =
             (0..archive.len()).map(|at| archive.by_index(at).unwrap().name().unwrap().into_owned()).collect();
         let expected = [
-            "agent-public.pem", "agent-cert.crt", "agent-private.pem", "cacert.crt", "cacrl.der", "cacrl.pem",
-            "RevocationNotifier-cert.crt", "a.sh", "b.txt",
+            "agent-public.pem",
+            "agent-cert.crt",
+            "agent-private.pem",
+            "cacert.crt",
+            "cacrl.der",
+            "cacrl.pem",
+            "RevocationNotifier-cert.crt",
+            "a.sh",
+            "b.txt",
         ];
         assert_eq!(names, expected);
         assert!(package.revocation_key.starts_with("-----BEGIN PRIVATE KEY-----"));

@@ -112,7 +112,11 @@ pub const PARSER: Parser = Parser {
             "allowlist_name",
             "deprecated, use --runtime-policy-name: name of an allowlist at the verifier",
         ),
-        OptionSpec::value(&["--runtime-policy-name"], "runtime_policy_name", "name of a runtime policy at the verifier"),
+        OptionSpec::value(
+            &["--runtime-policy-name"],
+            "runtime_policy_name",
+            "name of a runtime policy at the verifier",
+        ),
         OptionSpec::value(&["--mb-policy"], "mb_policy", "file with a measured boot policy"),
         OptionSpec::value(&["--mb-policy-name"], "mb_policy_name", "name of a measured boot policy at the verifier"),
         OptionSpec::value(

@@ -66,7 +66,8 @@ impl ClientTls {
             );
         }
         let trust = trust(config, &directory)?;
-        let missing = [("client_cert", &certificate), ("client_key", &key)].into_iter().find(|(_, path)| !path.is_file());
+        let missing =
+            [("client_cert", &certificate), ("client_key", &key)].into_iter().find(|(_, path)| !path.is_file());
         if let Some((option, path)) = missing {
             warn!(target: "keylime.tenant", "Could not find file {} provided in '{option}'", path.display());
             warn!(target: "keylime.tenant", "TLS is disabled.");

@@ -171,11 +171,16 @@ mod tests {
     const EK_TPM: &str = "AToAAQALAAMAsgAgg3GXZ0SEs/gakMyNRqXXJP1S124GUgtk8qHaGzMUaaoABgCAAEMAEAgAAAAAAAEAxAoQGeRIPpX8036wPA7q36/tYxqm2dCloBvefJWuTdeB20VwXVCJB7KiKq6/IylazVrJ4qNGVo6lsHTPmQMz0TNRTpMEJMGY5lNSAZdht1XjAMa7G1erSU/SPuD7lhfsJjJ/JcGkYg4o3nzJ/3BBQyapf2dkFRRTAraBYQP3a9l19CjsNrgojyqvBEsj08TjJ1avNHoYB5GQAp5mjMU+Lw4ec/1riBeHKWUb0bXjg7iCCm4PlwyJwO+s1ZdEZETDJBZdvpfmM5PIaAIjupK8I6n/0EdMrvBqvxw5ocyVko9h0GSh5YnvGE2QWLf3kOa20703FbH2GRR6mai/qfEvew==";
 
     fn registration(ekcert: Value) -> Registration {
-        let members = json!({"aik_tpm": "", "regcount": 1, "ek_tpm": EK_TPM, "ip": null, "port": null, "ekcert": ekcert});
+        let members =
+            json!({"aik_tpm": "", "regcount": 1, "ek_tpm": EK_TPM, "ip": null, "port": null, "ekcert": ekcert});
         Registration::from_members(members.as_object().unwrap().clone()).unwrap()
     }
 
-    fn settings(requirement: EkCertificateRequirement, check_script: Option<PathBuf>, store: &Path) -> EndorsementSettings {
+    fn settings(
+        requirement: EkCertificateRequirement,
+        check_script: Option<PathBuf>,
+        store: &Path,
+    ) -> EndorsementSettings {
         EndorsementSettings { requirement, check_script, store: store.to_owned(), work_dir: std::env::temp_dir() }
     }
 

@@ -206,8 +206,8 @@ fn encrypt_share(share: &[u8], agent_key_pem: &str) -> Option<Vec<u8>> {
 
 #[cfg(test)]
 mod tests {
-    use aws_lc_rs::rsa::{KeySize, OaepPrivateDecryptingKey, PrivateDecryptingKey};
     use aws_lc_rs::encoding::{AsDer as _, PublicKeyX509Der};
+    use aws_lc_rs::rsa::{KeySize, OaepPrivateDecryptingKey, PrivateDecryptingKey};
 
     use super::*;
 
@@ -267,7 +267,8 @@ mod tests {
     fn only_the_agents_key_opens_the_share() {
         let private = PrivateDecryptingKey::generate(KeySize::Rsa2048).unwrap();
         let public: PublicKeyX509Der<'_> = private.public_key().as_der().unwrap();
-        let pem = format!("-----BEGIN PUBLIC KEY-----\n{}\n-----END PUBLIC KEY-----\n", STANDARD.encode(public.as_ref()));
+        let pem =
+            format!("-----BEGIN PUBLIC KEY-----\n{}\n-----END PUBLIC KEY-----\n", STANDARD.encode(public.as_ref()));
         let payload = Payload { ciphertext: Some("Yw==".into()), ..Payload::default() };
         let key = random_key().unwrap();
         let body = payload.share_body(&key, "tag", &pem).unwrap();

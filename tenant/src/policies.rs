@@ -4,12 +4,12 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use keylime_engine::policy::runtime_policy::{self, SignatureRule};
 use keylime_engine::policy::tpm_policy::{self, InvalidTpmPolicy};
-use keylime_schema::wire::python_json::{self, Layout};
 use serde_json::{Map, Value};
 use std::path::{Path, PathBuf};
 use tracing::{info, warn};
 
 use crate::legacy_allowlist::{self, InvalidAllowlist};
+use crate::output::compact;
 use crate::payload::{self, PayloadError};
 use crate::verification_keys::{self, SignedKey, VerificationKeyError};
 
@@ -229,13 +229,6 @@ fn read_boot_policy(path: &str, default: Option<&str>) -> Result<String, PolicyE
     Ok(compact(&value))
 }
 
-/// JSON on one line as Python writes it.
-#[must_use]
-pub fn compact(value: &Value) -> String {
-    // A JSON value always has a text; only maps with other keys than texts have none.
-    python_json::to_string(value, Layout::Compact).unwrap_or_default()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -265,7 +258,10 @@ mod tests {
         let policies = with(|s| s.tpm_policy = Some("{\"22\": \"AB\", \"0\": [\"CD\"]}".into())).unwrap();
         assert_eq!(policies.tpm_policy, "{\"22\": [\"ab\"], \"0\": [\"cd\"], \"mask\": \"0x400001\"}");
         let policies = with(|s| s.runtime_policy_name = Some("p".into())).unwrap();
-        assert_eq!((policies.tpm_policy.as_str(), policies.runtime_policy_name.as_str()), ("{\"mask\": \"0x400\"}", "p"));
+        assert_eq!(
+            (policies.tpm_policy.as_str(), policies.runtime_policy_name.as_str()),
+            ("{\"mask\": \"0x400\"}", "p")
+        );
         let policies = with(|s| s.mb_policy_name = Some("m".into())).unwrap();
         assert_eq!(policies.tpm_policy, "{\"mask\": \"0xfbff\"}");
     }
@@ -275,10 +271,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let boot = file(&directory, "mb.json", "{}").display().to_string();
         let message = |policy: &str| with(|s| s.tpm_policy = Some(policy.into())).unwrap_err().to_string();
-        assert_eq!(
-            message("{\"16\":\"00\"}"),
-            "Invalid allowlist PCR number 16, keylime uses this PCR to bind data."
-        );
+        assert_eq!(message("{\"16\":\"00\"}"), "Invalid allowlist PCR number 16, keylime uses this PCR to bind data.");
         assert_eq!(message("{\"10\":\"00\"}"), "Invalid allowlist PCR number 10, this PCR is used for IMA.");
         let both = with(|s| {
             s.tpm_policy = Some("{\"7\":\"00\"}".into());

@@ -110,7 +110,10 @@ mod tests {
             repr(&value),
             "{'code': 200, 'n': None, 't': True, 'l': [1, -2, []], 'o': {}, 's': \"it's\", 'd': 'a\\'b\"c'}"
         );
-        assert_eq!(repr(&json!("a\n\t\\\u{7f}\u{e9}\u{a0}\u{200b}\u{1f600}")), "'a\\n\\t\\\\\\x7f\u{e9}\\xa0\\u200b\u{1f600}'");
+        assert_eq!(
+            repr(&json!("a\n\t\\\u{7f}\u{e9}\u{a0}\u{200b}\u{1f600}")),
+            "'a\\n\\t\\\\\\x7f\u{e9}\\xa0\\u200b\u{1f600}'"
+        );
         assert_eq!(repr_list(&["1.0", "2.6"]), "['1.0', '2.6']");
     }
 }

@@ -6,6 +6,7 @@ use tracing::{error, warn};
 use crate::address::{Address, Scheme, escaped};
 use crate::error::TenantError;
 use crate::http::{Body, HttpClient, HttpError, Method, Reply};
+use crate::output::printable;
 use crate::version_negotiation;
 
 const NEEDED_MEMBERS: [&str; 5] = ["aik_tpm", "regcount", "ek_tpm", "ip", "port"];
@@ -152,17 +153,6 @@ impl RegistrarClient {
         let url = self.address.url(Scheme::Https, &format!("/v{version}/{path}"));
         Ok(self.http.send(method, &url, Body::Empty).await)
     }
-}
-
-/// A text of a peer with everything that could start a line of its own escaped.
-#[must_use]
-pub fn printable(text: &str) -> String {
-    text.chars()
-        .flat_map(|character| {
-            let escaped = character.is_control().then(|| character.escape_default().collect::<String>());
-            escaped.unwrap_or_else(|| character.to_string()).chars().collect::<Vec<_>>()
-        })
-        .collect()
 }
 
 fn critical(message: &str) {

@@ -46,7 +46,8 @@ mod tests {
     #[test]
     fn four_growing_delays_then_the_end() {
         let policy = RetryPolicy { interval_seconds: 2.0, growth: Growth::Exponential, max_failures: 5 };
-        let delays: Vec<_> = (1..=5).map(|failures| policy.delay_after(failures).map(|delay| delay.as_secs())).collect();
+        let delays: Vec<_> =
+            (1..=5).map(|failures| policy.delay_after(failures).map(|delay| delay.as_secs())).collect();
         assert_eq!(delays, [Some(2), Some(4), Some(8), Some(16), None]);
     }
 

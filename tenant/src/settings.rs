@@ -170,7 +170,10 @@ mod tests {
         assert_eq!(settings.retry, RetryPolicy { interval_seconds: 0.25, growth: Growth::Constant, max_failures: 2 });
         assert_eq!(settings.max_payload_size, 10);
         assert_eq!(settings.accepted.hash, ["sha1"]);
-        assert_eq!((settings.accepted.encryption, settings.accepted.signing), (vec!["ecc".into()], vec!["ecdsa".into()]));
+        assert_eq!(
+            (settings.accepted.encryption, settings.accepted.signing),
+            (vec!["ecc".into()], vec!["ecdsa".into()])
+        );
         assert_eq!(settings.endorsement.requirement, EkCertificateRequirement::NotRequired);
         assert_eq!(settings.endorsement.check_script, Some("/opt/check".into()));
         assert_eq!(settings.endorsement.store, PathBuf::from("/store"));

@@ -71,8 +71,7 @@ impl SignedKey {
     /// See [`VerificationKeyError`].
     pub fn verify(&self) -> Result<(), VerificationKeyError> {
         let Some((signature_path, signature_name)) = &self.signature else { return Ok(()) };
-        let signer =
-            self.signer.as_ref().ok_or_else(|| VerificationKeyError::KeyMissing(signature_name.clone()))?;
+        let signer = self.signer.as_ref().ok_or_else(|| VerificationKeyError::KeyMissing(signature_name.clone()))?;
         let key = read(Path::new(signer))?;
         if key.trim_ascii_start().starts_with(PGP_KEY) {
             return Err(VerificationKeyError::OpenPgp(signer.clone()));

@@ -126,7 +126,8 @@ mod tests {
 
     #[test]
     fn servers_without_a_sensible_answer_get_the_current_version() {
-        for answer in [reply(410, &json!({})), reply(404, &json!({})), reply(200, &json!([])), reply(500, &json!(null))] {
+        for answer in [reply(410, &json!({})), reply(404, &json!({})), reply(200, &json!([])), reply(500, &json!(null))]
+        {
             assert_eq!(with_server("registrar", &Ok(answer)), Ok(ApiVersion::CURRENT));
         }
         let unreachable = Err(HttpError::Setup("x".to_owned()));

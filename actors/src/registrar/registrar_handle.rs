@@ -4,6 +4,7 @@ use super::api::{ActivateError, DeleteError, RegisterAgent, RegisterError};
 use super::group_commit::{CommitBounds, GroupCommit};
 use super::registration_shard::{Command, RegistrationShard, ShardContext};
 use crate::ports::{RegistrarStore, RegistrationRecord, StoreError};
+use crate::runtime::cpu_pool::CpuPool;
 use actix::{Actor, Addr};
 use actix_rt::{Arbiter, System};
 use keylime_engine::identity::registration::RegistrationRules;
@@ -57,8 +58,8 @@ pub fn start(options: RegistrarOptions, store: Arc<dyn RegistrarStore>) -> std::
     let (writer, serve_writes) = GroupCommit::new(Arc::clone(&store), bounds);
     let arbiters: Vec<Arbiter> = (0..options.shards).map(|_| Arbiter::new()).collect();
     let pool = match options.cpu_threads {
-        0 => None,
-        threads => Some(Arc::new(cpu_pool(threads)?)),
+        0 => CpuPool::inline(),
+        threads => CpuPool::with_threads(threads, options.max_in_flight).map_err(std::io::Error::other)?,
     };
     let context = Arc::new(ShardContext {
         store: Arc::clone(&store),
@@ -83,14 +84,6 @@ pub fn start(options: RegistrarOptions, store: Arc<dyn RegistrarStore>) -> std::
         max_in_flight: options.max_in_flight,
         accepting: AtomicBool::new(true),
     })))
-}
-
-fn cpu_pool(threads: usize) -> std::io::Result<rayon::ThreadPool> {
-    rayon::ThreadPoolBuilder::new()
-        .num_threads(threads)
-        .thread_name(|n| format!("registrar-cpu-{n}"))
-        .build()
-        .map_err(std::io::Error::other)
 }
 
 /// The registrar system; cheap to clone.

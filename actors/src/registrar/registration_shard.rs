@@ -7,6 +7,7 @@ use super::group_commit::GroupCommit;
 use super::recent_registrations::{Memory, RecentRegistrations};
 use super::registration_task;
 use crate::ports::RegistrarStore;
+use crate::runtime::cpu_pool::CpuPool;
 use actix::{Actor, Addr, AsyncContext, Context, Handler, Message};
 use hashbrown::HashMap;
 use keylime_engine::identity::registration::RegistrationRules;
@@ -19,7 +20,7 @@ use tokio::sync::{OwnedSemaphorePermit, oneshot};
 pub(super) struct ShardContext {
     pub(super) store: Arc<dyn RegistrarStore>,
     pub(super) writer: GroupCommit,
-    pub(super) pool: Option<Arc<rayon::ThreadPool>>,
+    pub(super) pool: CpuPool,
     pub(super) rules: RegistrationRules,
     pub(super) tpm_cert_store: PathBuf,
 }

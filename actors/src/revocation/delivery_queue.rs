@@ -167,6 +167,10 @@ impl DeliveryQueue {
                     progress.look = true;
                 }
             }
+            Delivery::Refused(reason) if progress.window.parked() >= MAX_PARKED => {
+                progress.window.returned(row);
+                self.away(progress, &format!("{MAX_PARKED} notices were refused already: {reason}"));
+            }
             Delivery::Refused(reason) => self.refused(progress, row, &reason),
             Delivery::Away(reason) => {
                 // One notice that brings its notifier down every time must not hold up all the others for ever.
@@ -248,7 +252,9 @@ impl DeliveryQueue {
 
 /// Rows that a page has beyond those known.
 const PAGE: u64 = 1024;
-const LARGEST_PAGE: u64 = 65_536;
+const LARGEST_PAGE: u64 = 4096;
+/// Refused notices that are kept apart; with more of them the notifier as a whole counts as away.
+const MAX_PARKED: usize = 4096;
 /// Marks in one transaction.
 const MARKS: usize = 512;
 const MARK_AGAIN: Duration = Duration::from_secs(1);

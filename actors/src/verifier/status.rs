@@ -37,8 +37,8 @@ pub fn status_of(
         attestation_status: AttestationStatus::Pending,
         failure_details: Vec::new(),
         quarantined: false,
-        has_mb_refstate: policies.boot.as_ref().is_some_and(|policy| policy.text.is_some()),
-        has_runtime_policy: policies.runtime.as_ref().is_some_and(|policy| policy.generator > EMPTY_POLICY),
+        has_mb_refstate: policies.has_boot_policy,
+        has_runtime_policy: policies.has_runtime_policy,
         agent_id: record.agent_id.as_str().to_owned(),
         v: record.v,
         ip: record.ip,
@@ -98,6 +98,3 @@ fn pull_attestation_status(status: &AgentStatus, settings: &PullSettings, now: N
         None => AttestationStatus::Pending,
     }
 }
-
-/// `generator` of the policy that stands for none.
-const EMPTY_POLICY: i32 = 1;

@@ -329,6 +329,9 @@ impl Step<'_> {
 
     /// Somebody else changed the row: Keylime finishes a deletion it finds and leaves a stopped agent alone.
     fn row_changed(&mut self, stored: Option<OperationalState>) {
+        if self.state.phase == Phase::Ended(Ending::Deleted) {
+            return;
+        }
         match stored {
             None => {
                 self.state.phase = Phase::Ended(Ending::Deleted);

@@ -5,6 +5,7 @@ mod clock;
 mod keys;
 mod mutation;
 mod policy;
+mod pull;
 mod quotes;
 mod signatures;
 mod vectors;
