@@ -137,7 +137,8 @@ impl DeliveryQueue {
             .flatten()
             .filter(|at| *at > now)
             .fold(now + self.period, Instant::min);
-        if progress.look && progress.resume_at.is_none_or(|at| at <= now) && progress.window.in_flight() == 0 {
+        let idle = progress.window.in_flight() == 0 && progress.resume_at.is_none_or(|at| at <= now);
+        if progress.look && idle && !stopping {
             return;
         }
         let marking = progress.marking.as_mut();
