@@ -104,6 +104,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
     use serde_json::Value;
+    use std::sync::LazyLock;
 
     /// Identity quotes of real agents.
     fn vectors() -> Vec<Value> {
@@ -112,14 +113,18 @@ mod tests {
         quotes.filter(|quote| quote["name"].as_str().unwrap().ends_with("identity")).cloned().collect()
     }
 
-    fn check_with(
-        vector: &Value,
-        change: impl FnOnce(&mut IdentityEvidence<'_>, &mut IdentityExpectation<'_>),
+    fn names(list: &[&str]) -> Vec<String> {
+        list.iter().map(|name| (*name).to_owned()).collect()
+    }
+
+    static HASH: LazyLock<Vec<String>> = LazyLock::new(|| names(&["sha1", "sha256", "sha384", "sha512"]));
+    static ENCRYPTION: LazyLock<Vec<String>> = LazyLock::new(|| names(&["rsa", "rsa3072", "ecc", "ecc384", "ecc521"]));
+    static SIGNING: LazyLock<Vec<String>> = LazyLock::new(|| names(&["rsassa", "rsapss", "ecdsa", "ecschnorr"]));
+
+    fn check_with<'v>(
+        vector: &'v Value,
+        change: impl FnOnce(&mut IdentityEvidence<'v>, &mut IdentityExpectation<'v>),
     ) -> Result<(), IdentityRefusal> {
-        let accepted = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
-        let hash = accepted(&["sha1", "sha256", "sha384", "sha512"]);
-        let encryption = accepted(&["rsa", "rsa3072", "ecc", "ecc384", "ecc521"]);
-        let signing = accepted(&["rsassa", "rsapss", "ecdsa", "ecschnorr"]);
         let text = |name: &str| vector["response"][name].as_str().unwrap();
         let mut evidence = IdentityEvidence {
             quote: text("quote"),
@@ -132,9 +137,9 @@ mod tests {
             attestation_key: vector["aik_tpm"].as_str().unwrap(),
             nonce: vector["nonce"].as_str().unwrap(),
             encoding: QuoteEncoding::Plain,
-            accepted_hash: &hash,
-            accepted_encryption: &encryption,
-            accepted_signing: &signing,
+            accepted_hash: &HASH,
+            accepted_encryption: &ENCRYPTION,
+            accepted_signing: &SIGNING,
         };
         change(&mut evidence, &mut expected);
         check(&evidence, &expected)
