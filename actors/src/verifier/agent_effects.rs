@@ -189,10 +189,7 @@ impl AgentActor {
         let material = Arc::clone(&self.material);
         let key = self.state.as_ref().and_then(|state| state.facts.payload_key.clone());
         let delivery = async move {
-            let record = store
-                .agent(material.agent_id.as_str())
-                .await
-                .map_err(Undelivered::NotYet)?;
+            let record = store.agent(material.agent_id.as_str()).await.map_err(Undelivered::NotYet)?;
             let share = record.and_then(|record| record.v).unwrap_or_default();
             let body = encrypted_share(&share, key.as_deref().unwrap_or_default()).map_err(Undelivered::Unusable)?;
             let call = AgentCall {
