@@ -53,6 +53,11 @@ impl MemoryStore {
         self.tables.lock().agents.remove(agent_id.as_str());
     }
 
+    /// Removes all agents behind the verifier's back.
+    pub fn clear_agents(&self) {
+        self.tables.lock().agents.clear();
+    }
+
     /// Inserts a row behind the verifier's back.
     pub fn insert(&self, record: AgentRecord) {
         self.tables.lock().agents.insert(record.agent_id.as_str().to_owned(), record);
