@@ -181,7 +181,7 @@ fn a_restarted_verifier_takes_up_its_agents_spread_over_the_interval() {
         let begun = first.fleet.asked(&id(0))[0].at;
         for n in 0..50 {
             let asked = first.fleet.asked(&id(n));
-            assert_eq!(asked.len(), 1, "agent {n}");
+            assert!((1..=2).contains(&asked.len()), "agent {n} was asked {} times", asked.len());
             assert!(asked[0].path.contains("partial=0"));
             assert!(asked[0].path.contains("ima_ml_entry=") && !asked[0].path.ends_with("ima_ml_entry=0"));
             early += usize::from(asked[0].at < begun + Duration::from_millis(500) && asked[0].at >= begun);

@@ -137,7 +137,8 @@ impl DeliveryQueue {
             .flatten()
             .filter(|at| *at > now)
             .fold(now + self.period, Instant::min);
-        if progress.look && progress.resume_at.is_none_or(|at| at <= now) && progress.window.in_flight() == 0 {
+        let idle = progress.window.in_flight() == 0 && progress.resume_at.is_none_or(|at| at <= now);
+        if progress.look && idle && !stopping {
             return;
         }
         let marking = progress.marking.as_mut();
@@ -166,6 +167,10 @@ impl DeliveryQueue {
                     progress.resume_at = None;
                     progress.look = true;
                 }
+            }
+            Delivery::Refused(reason) if progress.window.parked() >= MAX_PARKED => {
+                progress.window.returned(row);
+                self.away(progress, &format!("{MAX_PARKED} notices were refused already: {reason}"));
             }
             Delivery::Refused(reason) => self.refused(progress, row, &reason),
             Delivery::Away(reason) => {
@@ -248,7 +253,9 @@ impl DeliveryQueue {
 
 /// Rows that a page has beyond those known.
 const PAGE: u64 = 1024;
-const LARGEST_PAGE: u64 = 65_536;
+const LARGEST_PAGE: u64 = 4096;
+/// Refused notices that are kept apart; with more of them the notifier as a whole counts as away.
+const MAX_PARKED: usize = 4096;
 /// Marks in one transaction.
 const MARKS: usize = 512;
 const MARK_AGAIN: Duration = Duration::from_secs(1);

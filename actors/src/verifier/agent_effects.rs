@@ -134,6 +134,7 @@ impl AgentActor {
                 Err(error) => {
                     tracing::error!(target: "keylime.verifier", agent_id = %actor.material.agent_id, %error,
                         "policies cannot be read, the appraisal is put off");
+                    actor.shard.writer().note_outage(&error);
                     actor.advance(Input::Deferred(Duration::from_secs(1)), ctx);
                 }
             });
@@ -188,10 +189,7 @@ impl AgentActor {
         let material = Arc::clone(&self.material);
         let key = self.state.as_ref().and_then(|state| state.facts.payload_key.clone());
         let delivery = async move {
-            let record = store
-                .agent(material.agent_id.as_str())
-                .await
-                .map_err(|error| Undelivered::NotYet(error.to_string()))?;
+            let record = store.agent(material.agent_id.as_str()).await.map_err(Undelivered::NotYet)?;
             let share = record.and_then(|record| record.v).unwrap_or_default();
             let body = encrypted_share(&share, key.as_deref().unwrap_or_default()).map_err(Undelivered::Unusable)?;
             let call = AgentCall {
@@ -206,9 +204,10 @@ impl AgentActor {
             actor.handle_guarded(|actor| match outcome {
                 Ok(reply) => actor.share_replied(ticket, Ok(reply), ctx),
                 Err(Undelivered::Unusable(reason)) => actor.share_replied(ticket, Err(reason), ctx),
-                Err(Undelivered::NotYet(reason)) => {
-                    tracing::error!(target: "keylime.verifier", agent_id = %actor.material.agent_id, reason,
+                Err(Undelivered::NotYet(error)) => {
+                    tracing::error!(target: "keylime.verifier", agent_id = %actor.material.agent_id, %error,
                         "the key share cannot be read, its delivery is put off");
+                    actor.shard.writer().note_outage(&error);
                     actor.advance(Input::Deferred(Duration::from_secs(1)), ctx);
                 }
             });
@@ -262,9 +261,12 @@ impl AgentActor {
                 match shard.store().agent(material.agent_id.as_str()).await {
                     Ok(Some(record)) => break record,
                     Ok(None) => return Ok(WriteOutcome::Gone { stored_state: None }),
-                    Err(_) => tokio::time::sleep(pause).await,
+                    Err(error) => {
+                        shard.writer().note_outage(&error);
+                        tokio::time::sleep(pause).await;
+                    }
                 }
-                pause = (pause * 2).min(Duration::from_secs(30));
+                pause = (pause * 2).min(Duration::from_secs(5));
             };
             let composer = Arc::clone(shard.composer());
             let settings = Arc::clone(&shard.system.settings);
@@ -347,7 +349,7 @@ impl AgentActor {
 }
 
 enum Undelivered {
-    NotYet(String),
+    NotYet(StoreError),
     Unusable(String),
 }
 

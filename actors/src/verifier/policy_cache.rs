@@ -17,7 +17,18 @@ pub struct AgentPolicies {
     /// Whether the runtime policy is one the tenant supplied (`generator` above 1).
     pub has_runtime_policy: bool,
     /// Its boot policy.
-    pub boot: Option<BootPolicyRecord>,
+    pub boot: BootRules,
+    /// Whether it has a boot policy text, be it empty.
+    pub has_boot_policy: bool,
+}
+
+/// A boot policy ready for use.
+#[derive(Debug, Clone)]
+pub enum BootRules {
+    /// There is none: boot logs are not judged.
+    None,
+    /// The stored text cannot be judged by; the text says why. No agent passes without it.
+    Unusable(Arc<str>),
 }
 
 /// A runtime policy ready for use.
@@ -82,8 +93,14 @@ impl PolicyCache {
             Some(id) => self.store.boot_policy_by_id(id).await?,
             None => None,
         };
+        let has_boot_policy = boot.as_ref().is_some_and(|policy| policy.text.is_some());
         let has_runtime_policy = runtime.as_ref().is_some_and(|policy| policy.generator > EMPTY_POLICY);
-        Ok(Arc::new(AgentPolicies { runtime: self.compile(runtime).await?, has_runtime_policy, boot }))
+        Ok(Arc::new(AgentPolicies {
+            runtime: self.compile(runtime).await?,
+            has_runtime_policy,
+            boot: boot_rules(boot),
+            has_boot_policy,
+        }))
     }
 
     async fn compile(&self, policy: Option<RuntimePolicyRecord>) -> Result<RuntimeRules, StoreError> {
@@ -110,6 +127,15 @@ impl PolicyCache {
             }
             Err(panic) => Err(StoreError::Internal(format!("runtime policy {name:?} cannot be compiled: {panic}"))),
         }
+    }
+}
+
+/// Boot policies that demand nothing: no text, or an empty object (`measured-boot.md` §6).
+fn boot_rules(policy: Option<BootPolicyRecord>) -> BootRules {
+    let text = policy.and_then(|policy| policy.text).unwrap_or_default();
+    match text.trim() {
+        "" | "{}" => BootRules::None,
+        _ => BootRules::Unusable("measured boot is not appraised by this verifier".into()),
     }
 }
 

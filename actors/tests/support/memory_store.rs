@@ -53,6 +53,11 @@ impl MemoryStore {
         self.tables.lock().agents.remove(agent_id.as_str());
     }
 
+    /// Removes all agents behind the verifier's back.
+    pub fn clear_agents(&self) {
+        self.tables.lock().agents.clear();
+    }
+
     /// Inserts a row behind the verifier's back.
     pub fn insert(&self, record: AgentRecord) {
         self.tables.lock().agents.insert(record.agent_id.as_str().to_owned(), record);
@@ -74,7 +79,9 @@ impl MemoryStore {
 impl Tables {
     fn apply(&mut self, write: VerifierWrite) -> WriteOutcome {
         match write {
-            VerifierWrite::Enrol { agent, runtime_policy, boot_policy } => self.enrol(*agent, runtime_policy, boot_policy),
+            VerifierWrite::Enrol { agent, runtime_policy, boot_policy } => {
+                self.enrol(*agent, runtime_policy, boot_policy)
+            }
             VerifierWrite::Progress { progress, outbox } => {
                 let stored = self.agents.get_mut(progress.agent_id.as_str());
                 match stored {
@@ -143,10 +150,7 @@ impl Tables {
         agent.runtime_policy_id = Some(runtime_policy_id);
         agent.boot_policy_id = Some(boot_policy_id);
         self.agents.insert(agent.agent_id.as_str().to_owned(), agent);
-        WriteOutcome::Enrolled {
-            runtime_policy_id: Some(runtime_policy_id),
-            boot_policy_id: Some(boot_policy_id),
-        }
+        WriteOutcome::Enrolled { runtime_policy_id: Some(runtime_policy_id), boot_policy_id: Some(boot_policy_id) }
     }
 
     fn store_runtime(&mut self, policy: NewRuntimePolicy) -> i32 {
