@@ -65,6 +65,8 @@ struct World {
     registrar: StubServer,
     verifier: StubServer,
     agent: StubServer,
+    /// An agent that trusts another authority than the tenant's.
+    estranged_agent: StubServer,
 }
 
 fn world() -> &'static World {
@@ -97,7 +99,10 @@ impl World {
         Self {
             registrar: registrar(config(identity.clone()), &agent_pem),
             verifier: verifier(config(identity)),
-            agent: agent(config(agent_identity)),
+            agent: agent(config(agent_identity.clone())),
+            estranged_agent: agent(
+                tls::required_client_auth(agent_identity.clone(), agent_identity.certs.clone()).unwrap(),
+            ),
             directory,
         }
     }
@@ -318,6 +323,25 @@ fn mistakes_in_an_enrolment_are_found_before_the_agent_is_asked_for_a_quote() {
         assert_eq!(code, 1);
     }
     assert!(world.agent.requests().iter().all(|(request, _)| request == "GET /version"));
+}
+
+#[test]
+fn an_agent_that_does_not_trust_the_tenant_is_named_as_the_reason() {
+    let world = world();
+    let port = world.estranged_agent.port.to_string();
+    let (code, stdout, _) = world.tenant(&["-c", "add", "-u", "live", "-t", "127.0.0.1", "-tp", &port], &[]);
+    assert_eq!(code, 1);
+    assert!(stdout.contains("ERROR - Keylime agent does not recognize mTLS certificate form tenant."), "{stdout}");
+}
+
+#[test]
+fn an_agent_with_another_certificate_than_it_registered_is_not_trusted() {
+    let world = world();
+    let port = world.agent.port.to_string();
+    // This id is registered with the certificate of another machine.
+    let (code, stdout, _) = world.tenant(&["-c", "add", "-u", ID, "-t", "127.0.0.1", "-tp", &port], &[]);
+    assert_eq!(code, 1);
+    assert!(stdout.contains("invalid peer certificate"), "{stdout}");
 }
 
 #[test]

@@ -92,7 +92,7 @@ impl Run {
     }
 
     /// To the point where the material is asked for.
-    fn to_material(mut self) -> Self {
+    fn until_material(mut self) -> Self {
         assert_eq!(self.next(Event::Started), Step::FetchRegistration);
         assert_eq!(self.next(registration(|_| {})), Step::FetchVersions);
         assert_eq!(self.next(versions()), Step::PrepareMaterial);
@@ -100,8 +100,8 @@ impl Run {
     }
 
     /// To the point where the agent is asked for its quote.
-    fn to_quote(self, payload: Payload) -> Self {
-        let mut run = self.to_material();
+    fn until_quote(self, payload: Payload) -> Self {
+        let mut run = self.until_material();
         let material = Material { payload, ..Material::default() };
         assert_eq!(run.next(Event::Material(Box::new(material))), Step::FetchQuote);
         run
@@ -116,7 +116,7 @@ fn sealed() -> Payload {
 fn a_pull_enrolment_goes_through_every_check() {
     let payload = sealed();
     let k = payload.key.as_ref().unwrap().k().to_vec();
-    let mut run = Run::new(|plan| plan.derivation = DerivationCheck::Await).to_quote(payload);
+    let mut run = Run::new(|plan| plan.derivation = DerivationCheck::Await).until_quote(payload);
     assert_eq!(run.machine.version(), "2.5");
     assert_eq!(run.next(quote()), Step::CheckEndorsement);
     let Step::DeliverShare(body) = run.next(Event::Endorsement(Endorsement::Accepted)) else { panic!("no share") };
@@ -134,7 +134,7 @@ fn a_pull_enrolment_goes_through_every_check() {
 
 #[test]
 fn without_payload_no_share_is_sent_and_the_body_has_every_member() {
-    let mut run = Run::new(|plan| plan.verifier_side_ip = Some("192.0.2.1".into())).to_quote(Payload::default());
+    let mut run = Run::new(|plan| plan.verifier_side_ip = Some("192.0.2.1".into())).until_quote(Payload::default());
     run.next(quote());
     assert_eq!(run.next(Event::Endorsement(Endorsement::Accepted)), Step::Enrol);
     let body = run.machine.body(&Address::new("127.0.0.1", "8881"));
@@ -227,26 +227,26 @@ fn an_unknown_agent_or_one_without_common_version_ends_the_enrolment() {
 #[test]
 fn a_quote_that_is_not_good_gets_no_share() {
     let wrong_nonce = "AbCdEfGhIjKlMnOp0124";
-    let mut run = Run::new(|plan| plan.nonce = wrong_nonce.into()).to_quote(sealed());
+    let mut run = Run::new(|plan| plan.nonce = wrong_nonce.into()).until_quote(sealed());
     assert!(run.fails(quote()).ends_with(&format!("is invalid for nonce: {wrong_nonce}")));
 
-    let mut run = Run::new(|plan| plan.accepted.hash = vec!["sha512".into()]).to_quote(sealed());
+    let mut run = Run::new(|plan| plan.accepted.hash = vec!["sha512".into()]).until_quote(sealed());
     assert!(run.fails(quote()).ends_with("(10.0.0.1:9002) is using an unaccepted hash algorithm: sha256"));
 
-    let mut run = Run::new(|_| {}).to_quote(sealed());
+    let mut run = Run::new(|_| {}).until_quote(sealed());
     run.next(quote());
     assert!(run.fails(Event::Endorsement(Endorsement::Refused)).contains("is invalid for nonce"));
 
-    let mut run = Run::new(|_| {}).to_quote(sealed());
+    let mut run = Run::new(|_| {}).until_quote(sealed());
     assert!(run.fails(Event::Quote(Ok(reply(200, &json!({"results": {}}))))).ends_with("no quote"));
-    let mut run = Run::new(|_| {}).to_quote(sealed());
+    let mut run = Run::new(|_| {}).until_quote(sealed());
     let refusal = run.fails(Event::Quote(Ok(reply(400, &json!({"status": "a\nb"})))));
     assert!(refusal.starts_with("TPM Quote command response: 400 ") && refusal.ends_with("a\\nb"), "{refusal}");
 }
 
 #[test]
 fn an_agent_that_is_away_is_tried_again_a_few_times() {
-    let mut run = Run::new(|_| {}).to_quote(Payload::default());
+    let mut run = Run::new(|_| {}).until_quote(Payload::default());
     assert_eq!(run.next(Event::Quote(Err(unreachable()))), Step::Wait(Duration::from_secs(2)));
     assert_eq!(run.next(Event::Waited), Step::FetchQuote);
     let busy = Reply { status: 503, body: b"busy".to_vec() };
@@ -261,7 +261,7 @@ fn an_update_removes_first_and_stays_where_the_verifier_found_the_agent() {
         plan.purpose = Purpose::Replacement;
         plan.given_port = Some("31902".into());
     })
-    .to_material();
+    .until_material();
     assert_eq!(run.next(Event::Material(Box::default())), Step::RemoveEarlier);
     let found = AgentLocation { ip: Some("10.0.0.2".into()), port: Some(json!(31896)) };
     assert_eq!(run.next(Event::Removed(found)), Step::FetchQuote);
@@ -271,7 +271,7 @@ fn an_update_removes_first_and_stays_where_the_verifier_found_the_agent() {
 #[test]
 fn refusals_of_the_verifier_are_explained() {
     let enrolled = |status: u16, body: &Value| {
-        let mut run = Run::new(|_| {}).to_quote(Payload::default());
+        let mut run = Run::new(|_| {}).until_quote(Payload::default());
         run.next(quote());
         run.next(Event::Endorsement(Endorsement::Accepted));
         run.fails(Event::Enrolled(reply(status, body)))
@@ -282,7 +282,7 @@ fn refusals_of_the_verifier_are_explained() {
     assert!(enrolled(400, &json!({"status": "no"})).ends_with("{'status': 'no'}"));
     assert!(enrolled(504, &json!({})).contains("timed out"));
 
-    let mut run = Run::new(|_| {}).to_quote(Payload::default());
+    let mut run = Run::new(|_| {}).until_quote(Payload::default());
     run.next(quote());
     run.next(Event::Endorsement(Endorsement::Accepted));
     run.next(Event::Enrolled(reply(200, &json!({}))));
@@ -296,7 +296,7 @@ fn refusals_of_the_verifier_are_explained() {
 #[test]
 fn an_enrolment_without_proof_is_stopped_before_it_fails() {
     let at_proof = || {
-        let mut run = Run::new(|plan| plan.derivation = DerivationCheck::Await).to_quote(sealed());
+        let mut run = Run::new(|plan| plan.derivation = DerivationCheck::Await).until_quote(sealed());
         run.next(quote());
         run.next(Event::Endorsement(Endorsement::Accepted));
         run.next(Event::ShareDelivered(reply(200, &json!({}))));

@@ -1,9 +1,10 @@
 //! What many agents have in common is kept once: compiled `tpm_policy` texts and accept lists.
 
 use crate::ports::AgentRecord;
+use keylime_engine::lifecycle::QuoteAlgorithms;
 use keylime_engine::policy::tpm_policy::TpmPolicy;
 use parking_lot::Mutex;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Weak};
 
 /// A compiled PCR policy with the mask as its text writes it, which is how agents are asked.
@@ -31,6 +32,7 @@ pub struct AcceptLists {
 pub struct SharedTerms {
     tpm_policies: Mutex<HashMap<Box<str>, Weak<SharedTpmPolicy>>>,
     accept_lists: Mutex<HashMap<AcceptLists, Weak<AcceptLists>>>,
+    algorithms: Mutex<HashSet<Arc<QuoteAlgorithms>>>,
 }
 
 impl SharedTerms {
@@ -68,6 +70,25 @@ impl SharedTerms {
         shared
     }
 }
+
+impl SharedTerms {
+    /// Replaces an allocation of one agent's own by the one that all agents with the same algorithms share.
+    pub fn share_algorithms(&self, algorithms: &mut Arc<QuoteAlgorithms>) {
+        // One that is shared already has other owners.
+        if Arc::strong_count(algorithms) > 1 {
+            return;
+        }
+        let mut known = self.algorithms.lock();
+        if let Some(shared) = known.get(&**algorithms) {
+            *algorithms = Arc::clone(shared);
+        } else if known.len() < MAX_ALGORITHM_SETS {
+            known.insert(Arc::clone(algorithms));
+        }
+    }
+}
+
+/// Agents choose these names within the operator's accept lists; a fleet has a handful of combinations.
+const MAX_ALGORITHM_SETS: usize = 256;
 
 /// Drops entries that no agent uses, now and then.
 fn prune<K: Eq + std::hash::Hash, V>(known: &mut HashMap<K, Weak<V>>) {
