@@ -1,8 +1,8 @@
 //! What an agent was enrolled with, decoded once and kept small: it stays in memory for every agent.
 
 use crate::ports::{AgentEndpoint, AgentRecord, AgentTrust};
+use crate::verifier::agent_key::AgentKey;
 use crate::verifier::shared_terms::{AcceptLists, SharedTerms, SharedTpmPolicy};
-use keylime_engine::identity::attestation_key::AttestationKey;
 use keylime_engine::ids::AgentId;
 use keylime_engine::ima::Keyring;
 use rustls_pki_types::CertificateDer;
@@ -30,7 +30,7 @@ pub struct AgentMaterial {
 #[derive(Debug)]
 pub struct EvidenceTerms {
     /// Its attestation key.
-    pub attestation_key: AttestationKey,
+    pub attestation_key: AgentKey,
     /// Its PCR policy.
     pub tpm_policy: Arc<SharedTpmPolicy>,
     /// Algorithms it may use.
@@ -57,8 +57,8 @@ impl AgentMaterial {
         let host = record.ip.as_deref().ok_or("the agent has no address")?;
         let port = record.port.and_then(|port| u16::try_from(port).ok()).ok_or("the agent's port is not a port")?;
         let trust = trust(record.mtls_cert.as_deref(), &record.supported_version, tls)?;
-        let attestation_key =
-            AttestationKey::from_base64(&record.ak_tpm).map_err(|error| format!("ak_tpm is unusable: {error}"))?;
+        let attestation_key = AgentKey::from_base64(&record.ak_tpm, shared.key_retention())
+            .map_err(|e| format!("ak_tpm is unusable: {e}"))?;
         let keyring = match record.ima_sign_verification_keys.as_str() {
             "" => None,
             text => Keyring::from_json(text)
