@@ -2,6 +2,7 @@
 
 use super::api::{ActivateError, DeleteError, RegisterAgent, RegisterError};
 use super::group_commit::{CommitBounds, GroupCommit};
+use super::known_ids::KnownIds;
 use super::registration_shard::{Command, RegistrationShard, ShardContext};
 use crate::ports::{RegistrarStore, RegistrationRecord, StoreError};
 use crate::runtime::cpu_pool::CpuPool;
@@ -67,11 +68,11 @@ pub fn start(options: RegistrarOptions, store: Arc<dyn RegistrarStore>) -> std::
         pool,
         rules: options.rules,
         tpm_cert_store: options.tpm_cert_store,
+        known: KnownIds::default(),
     });
-    match arbiters.first() {
-        Some(arbiter) => arbiter.spawn(serve_writes),
-        None => System::current().arbiter().spawn(serve_writes),
-    };
+    let first = arbiters.first().map_or_else(|| System::current().arbiter().clone(), Arbiter::handle);
+    first.spawn(serve_writes);
+    first.spawn(load_known_ids(Arc::clone(&context)));
     let shards = match arbiters.is_empty() {
         true => vec![Shard::start(None, &context)],
         false => arbiters.into_iter().map(|arbiter| Shard::start(Some(arbiter), &context)).collect(),
@@ -84,6 +85,14 @@ pub fn start(options: RegistrarOptions, store: Arc<dyn RegistrarStore>) -> std::
         max_in_flight: options.max_in_flight,
         accepting: AtomicBool::new(true),
     })))
+}
+
+/// Until the ids are loaded, and if they cannot be, every registration reads first.
+async fn load_known_ids(context: Arc<ShardContext>) {
+    match context.store.registration_ids().await {
+        Ok(ids) => context.known.load(&ids),
+        Err(error) => tracing::warn!(target: "keylime.registrar", reason = %error, "known ids could not be read"),
+    }
 }
 
 /// The registrar system; cheap to clone.

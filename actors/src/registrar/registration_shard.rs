@@ -4,6 +4,7 @@
 
 use super::api::{ActivateError, DeleteError, RegisterAgent, RegisterError};
 use super::group_commit::GroupCommit;
+use super::known_ids::KnownIds;
 use super::recent_registrations::{Memory, RecentRegistrations};
 use super::registration_task;
 use crate::ports::RegistrarStore;
@@ -23,6 +24,7 @@ pub(super) struct ShardContext {
     pub(super) pool: CpuPool,
     pub(super) rules: RegistrationRules,
     pub(super) tpm_cert_store: PathBuf,
+    pub(super) known: KnownIds,
 }
 
 /// A request with the way back to its caller and its place in the admission bound.

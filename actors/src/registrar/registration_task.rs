@@ -62,6 +62,7 @@ async fn register(
     let job = Arc::new(Job { agent_id, request, authorities });
     let mut stored = match seen {
         Memory::Row(row) => Some(*row),
+        Memory::Unknown if context.known.is_new(job.agent_id.as_str()) => None,
         Memory::Unknown => match context.store.registration(job.agent_id.as_str()).await {
             Ok(stored) => stored,
             Err(error) => return refused(error.into()),
@@ -75,6 +76,7 @@ async fn register(
         let row = record(job.agent_id.as_str(), accepted.registration, stored.as_ref());
         match context.writer.register(stored, row.clone()).await {
             Ok(RegistrationOutcome::Written) => {
+                context.known.add(job.agent_id.as_str());
                 report(&job.agent_id, &row, &accepted.warnings);
                 return (Ok(accepted.blob), Memory::Row(Box::new(row)));
             }

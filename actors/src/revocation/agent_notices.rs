@@ -13,8 +13,7 @@ use super::notice_log::{Assignment, NoticeLog};
 use super::notifier::{Delivery, Notifier};
 use crate::ports::{AgentCall, AgentMethod, AgentReply, EvidenceTransport, OutboxRow, StoreError, VerifierStore};
 use crate::verifier::AgentTls;
-use crate::verifier::agent_material::AgentMaterial;
-use crate::verifier::shared_terms::SharedTerms;
+use crate::verifier::agent_material;
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::StreamExt as _;
@@ -212,16 +211,15 @@ async fn call(
 
 /// The agents of this verifier that have an address; push agents have none.
 async fn targets(shared: &Shared) -> Result<Vec<NoticeTarget>, StoreError> {
-    let terms = SharedTerms::default();
     let mut targets = Vec::new();
     let mut after: Option<String> = None;
     loop {
         let page = shared.store.agents_page(Some(&shared.verifier_id), after.as_deref(), AGENTS_PAGE).await?;
         targets.extend(page.agents.into_iter().filter_map(|agent| {
-            // An enrolment that cannot be asked for evidence cannot be told either.
-            let material = AgentMaterial::from_record(&agent, shared.tls, &terms).ok()?;
+            // An agent that cannot be asked for evidence cannot be told either.
+            let endpoint = Arc::new(agent_material::endpoint(&agent, shared.tls).ok()?);
             let version = ApiVersion::from_stored(&agent.supported_version);
-            Some(NoticeTarget { agent_id: agent.agent_id, endpoint: material.endpoint, version })
+            Some(NoticeTarget { agent_id: agent.agent_id, endpoint, version })
         }));
         match page.next {
             Some(next) => after = Some(next),

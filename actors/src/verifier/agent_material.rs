@@ -54,11 +54,9 @@ impl AgentMaterial {
     /// # Errors
     /// Something cannot be attested with; the text says what.
     pub fn from_record(record: &AgentRecord, tls: AgentTls, shared: &SharedTerms) -> Result<Self, String> {
-        let host = record.ip.as_deref().ok_or("the agent has no address")?;
-        let port = record.port.and_then(|port| u16::try_from(port).ok()).ok_or("the agent's port is not a port")?;
-        let trust = trust(record.mtls_cert.as_deref(), &record.supported_version, tls)?;
+        let endpoint = endpoint(record, tls)?;
         let attestation_key = AgentKey::from_base64(&record.ak_tpm, shared.key_retention())
-            .map_err(|e| format!("ak_tpm is unusable: {e}"))?;
+            .map_err(|error| format!("ak_tpm is unusable: {error}"))?;
         let keyring = match record.ima_sign_verification_keys.as_str() {
             "" => None,
             text => Keyring::from_json(text)
@@ -67,7 +65,7 @@ impl AgentMaterial {
         };
         Ok(Self {
             agent_id: record.agent_id.clone(),
-            endpoint: Arc::new(AgentEndpoint { host: host.into(), port, trust }),
+            endpoint: Arc::new(endpoint),
             has_share: record.v.as_deref().is_some_and(|v| !v.is_empty()),
             runtime_policy_id: record.runtime_policy_id,
             boot_policy_id: record.boot_policy_id,
@@ -102,6 +100,17 @@ impl AgentMaterial {
 }
 
 /// HTTPS when mTLS is enabled and the agent registered a certificate, else plain HTTP (`verifier-state-machine.md` §4).
+/// Where an enrolled agent listens, and how it proves that it is the one.
+///
+/// # Errors
+/// The agent has no address, or its certificate cannot be read; the text says which.
+pub fn endpoint(record: &AgentRecord, tls: AgentTls) -> Result<AgentEndpoint, String> {
+    let host = record.ip.as_deref().ok_or("the agent has no address")?;
+    let port = record.port.and_then(|port| u16::try_from(port).ok()).ok_or("the agent's port is not a port")?;
+    let trust = trust(record.mtls_cert.as_deref(), &record.supported_version, tls)?;
+    Ok(AgentEndpoint { host: host.into(), port, trust })
+}
+
 fn trust(certificate: Option<&str>, version: &str, tls: AgentTls) -> Result<AgentTrust, String> {
     let Some(pem) = certificate.filter(|text| !text.is_empty() && *text != "disabled") else {
         return Ok(AgentTrust::Plain);
