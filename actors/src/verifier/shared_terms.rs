@@ -1,6 +1,7 @@
 //! What many agents have in common is kept once: compiled `tpm_policy` texts and accept lists.
 
 use crate::ports::AgentRecord;
+use crate::verifier::agent_key::KeyRetention;
 use keylime_engine::lifecycle::QuoteAlgorithms;
 use keylime_engine::policy::tpm_policy::TpmPolicy;
 use parking_lot::Mutex;
@@ -28,14 +29,32 @@ pub struct AcceptLists {
 }
 
 /// The collection; entries live as long as an agent uses them.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct SharedTerms {
+    key_retention: KeyRetention,
     tpm_policies: Mutex<HashMap<Box<str>, Weak<SharedTpmPolicy>>>,
     accept_lists: Mutex<HashMap<AcceptLists, Weak<AcceptLists>>>,
     algorithms: Mutex<HashSet<Arc<QuoteAlgorithms>>>,
 }
 
 impl SharedTerms {
+    /// An empty collection for agents whose keys are kept in this form.
+    #[must_use]
+    pub fn new(key_retention: KeyRetention) -> Self {
+        Self {
+            key_retention,
+            tpm_policies: Mutex::default(),
+            accept_lists: Mutex::default(),
+            algorithms: Mutex::default(),
+        }
+    }
+
+    /// The form attestation keys are kept in.
+    #[must_use]
+    pub fn key_retention(&self) -> KeyRetention {
+        self.key_retention
+    }
+
     /// The compiled form of a `tpm_policy` text.
     ///
     /// # Errors
@@ -89,6 +108,12 @@ impl SharedTerms {
 
 /// Agents choose these names within the operator's accept lists; a fleet has a handful of combinations.
 const MAX_ALGORITHM_SETS: usize = 256;
+
+impl Default for SharedTerms {
+    fn default() -> Self {
+        Self::new(KeyRetention::Packed)
+    }
+}
 
 /// Drops entries that no agent uses, now and then.
 fn prune<K: Eq + std::hash::Hash, V>(known: &mut HashMap<K, Weak<V>>) {
