@@ -7,6 +7,7 @@ use crate::fleet::population::Intrusion;
 use crate::fleet::spread::{Spread, rounded};
 use keylime_harness::subscriber::{Received, Subscriber};
 use serde_json::{Value, json};
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, HashSet};
 use std::time::{Duration, Instant};
 use tokio::time::sleep;
@@ -51,10 +52,11 @@ impl Run<'_> {
         let mut doubled = 0;
         for message in messages.iter().filter(|message| seen.insert(&message.message_id)) {
             let Some(agent) = agent_of(message) else { continue };
-            if first.contains_key(&agent) {
-                doubled += 1;
-            } else {
-                first.insert(agent, message.at);
+            match first.entry(agent) {
+                Entry::Occupied(_) => doubled += 1,
+                Entry::Vacant(entry) => {
+                    entry.insert(message.at);
+                }
             }
         }
         let evidence = |agent: &AgentNumber| self.population.evidence_at(*agent);
