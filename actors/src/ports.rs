@@ -295,6 +295,22 @@ pub trait VerifierStore: Send + Sync + 'static {
 
     /// Oldest outbox rows that still wait for a notifier, in the order in which they were committed.
     async fn outbox_pending(&self, limit: u64) -> Result<Vec<OutboxRow>, StoreError>;
+    /// Oldest outbox rows that still wait for `notifier`, in the order in which they were committed; rows that only others
+    /// wait for neither count nor appear. Stores that can select by notifier override this.
+    async fn outbox_pending_for(&self, notifier: &str, limit: u64) -> Result<Vec<OutboxRow>, StoreError> {
+        let mut window = limit.max(1);
+        loop {
+            let rows = self.outbox_pending(window).await?;
+            let exhausted = (rows.len() as u64) < window;
+            let mut rows: Vec<OutboxRow> =
+                rows.into_iter().filter(|row| row.pending.iter().any(|name| name == notifier)).collect();
+            if exhausted || rows.len() as u64 >= limit {
+                rows.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
+                return Ok(rows);
+            }
+            window = window.saturating_mul(2);
+        }
+    }
 }
 
 /// A page of agents.

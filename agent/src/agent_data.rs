@@ -99,7 +99,8 @@ mod tests {
         let files: serde_json::Value = serde_json::from_str(include_str!("../tests/data/agent_files.json")).unwrap();
         let json = files["agent_data_json"].as_str().unwrap();
         let ek_hash = files["ek_hash_text"].as_str().unwrap();
-        let key = AgentData::stored_key(json.as_bytes(), HashAlgorithm::Sha256, SigningAlgorithm::RsaSsa, ek_hash).unwrap();
+        let key =
+            AgentData::stored_key(json.as_bytes(), HashAlgorithm::Sha256, SigningAlgorithm::RsaSsa, ek_hash).unwrap();
         let again = AgentData::new(&key, HashAlgorithm::Sha256, SigningAlgorithm::RsaSsa, ek_hash);
         assert_eq!(String::from_utf8(again.to_json().unwrap()).unwrap(), json);
 

@@ -13,7 +13,8 @@ pub struct ApiVersion {
 
 impl ApiVersion {
     /// Versions the pull agent serves, ascending.
-    pub const PULL: [Self; 6] = [Self::new(2, 1), Self::new(2, 2), Self::new(2, 3), Self::new(2, 4), Self::new(2, 5), Self::new(2, 6)];
+    pub const PULL: [Self; 6] =
+        [Self::new(2, 1), Self::new(2, 2), Self::new(2, 3), Self::new(2, 4), Self::new(2, 5), Self::new(2, 6)];
 
     /// First version with `/agent/info`.
     pub const AGENT_INFO: Self = Self::new(2, 2);

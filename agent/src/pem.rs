@@ -31,7 +31,10 @@ mod tests {
     fn lines_have_64_columns() {
         let text = encode("X", &[0; 49]);
         let lines = text.lines().collect::<Vec<_>>();
-        assert_eq!((lines[0], lines[1].len(), lines[2].len(), lines[3]), ("-----BEGIN X-----", 64, 4, "-----END X-----"));
+        assert_eq!(
+            (lines[0], lines[1].len(), lines[2].len(), lines[3]),
+            ("-----BEGIN X-----", 64, 4, "-----END X-----")
+        );
         assert!(text.ends_with("-----\n"));
     }
 }

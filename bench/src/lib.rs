@@ -1,1 +1,3 @@
 //! Fleet simulator, software TPM and criterion benches.
+
+pub mod soft_tpm;

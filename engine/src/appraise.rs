@@ -1,1 +1,20 @@
-//! The top function: evidence × policies × context → appraisal.
+//! The top functions: evidence × policies × context → verdict.
+//!
+//! All of them are total: whatever an agent sends is a verdict, never a panic. Nothing is parsed per quote that could be
+//! parsed once: keys and policies come in compiled.
+//!
+//! | function | evidence of |
+//! |---|---|
+//! | [`appraise_pull`] | an agent that answered a quote request |
+//! | [`appraise_evidence`] | anybody, presented once to `verify/evidence` |
+//! | [`appraise_identity`] | anybody, presented to `verify/identity` |
+
+mod boot_stage;
+mod evidence;
+mod pcr_stage;
+mod pull;
+
+pub use boot_stage::{BootAppraiser, BootLog, BootStage};
+pub use evidence::{EvidenceContext, OneShotQuote, appraise_evidence, appraise_identity};
+pub use pcr_stage::{ImaTerms, PcrAppraisal, PcrContext, appraise_pcrs};
+pub use pull::{AcceptedAlgorithms, PullContext, appraise_pull, appraise_pull_reply};

@@ -20,12 +20,13 @@
 
 pub mod algorithm;
 pub mod appraise;
-pub mod identity;
 pub mod evidence;
+pub mod identity;
 pub mod ids;
 pub mod ima;
 pub mod lifecycle;
 pub mod measured_boot;
+pub mod nonce;
 pub mod policy;
 pub mod time;
 pub mod tpm;

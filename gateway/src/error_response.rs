@@ -29,7 +29,7 @@ pub(crate) fn render(reply: Reply, request_id: &str) -> HttpResponse {
     match reply.body {
         ReplyBody::Empty => response.content_type(HTML).body(""),
         ReplyBody::NoContent => response.finish().set_body(NoBody::new()).map_into_boxed_body(),
-        ReplyBody::Json(json) => response.content_type(json.content_type).body(json.bytes),
+        ReplyBody::Text(text) => response.content_type(text.content_type).body(text.bytes),
         ReplyBody::Stream(stream) => response.content_type("application/json").body(BodyStream::new(stream)),
     }
 }

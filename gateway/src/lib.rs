@@ -16,4 +16,7 @@ mod request_id;
 pub mod routes;
 pub mod routing;
 pub mod server;
+mod signing_keys;
+pub mod startup;
 pub mod tls;
+pub mod verifier_system;

@@ -12,3 +12,6 @@ mod store_fault;
 pub mod verifier_store;
 mod verifier_write;
 mod write_wave;
+
+pub mod http_evidence_transport;
+mod kept_connections;

@@ -80,19 +80,23 @@ pub(super) async fn confirm<C: ConnectionTrait>(db: &C, confirmed: &[(Uuid, &str
         let delete = Query::delete()
             .from_table(outbox_notice::Entity)
             .and_where(one_of(db, outbox_notice::Column::Id, &list))
-            .and_where(Expr::exists(deliveries_of_notice()).not())
+            .and_where(Expr::exists(deliveries_of_notice(None)).not())
             .to_owned();
         db.execute(&delete).await?;
     }
     Ok(())
 }
 
-/// The oldest notices that wait for a notifier.
-pub(super) async fn pending<C: ConnectionTrait>(db: &C, limit: u64) -> Result<Vec<OutboxRow>, DbErr> {
+/// The oldest notices that wait for `notifier`, or for any.
+pub(super) async fn pending<C: ConnectionTrait>(
+    db: &C,
+    notifier: Option<&str>,
+    limit: u64,
+) -> Result<Vec<OutboxRow>, DbErr> {
     let select = Query::select()
         .columns(NOTICE)
         .from(outbox_notice::Entity)
-        .and_where(Expr::exists(deliveries_of_notice()))
+        .and_where(Expr::exists(deliveries_of_notice(notifier)))
         .order_by(outbox_notice::Column::Seq, Order::Asc)
         .limit(limit)
         .to_owned();
@@ -144,11 +148,15 @@ fn decode(row: &sea_orm::QueryResult) -> Result<OutboxRow, String> {
     })
 }
 
-fn deliveries_of_notice() -> SelectStatement {
+fn deliveries_of_notice(notifier: Option<&str>) -> SelectStatement {
     let notice = (outbox_notice::Entity, outbox_notice::Column::Id);
-    Query::select()
+    let mut select = Query::select();
+    select
         .expr(Expr::val(1))
         .from(outbox_delivery::Entity)
-        .and_where(Expr::col((outbox_delivery::Entity, outbox_delivery::Column::OutboxId)).equals(notice))
-        .to_owned()
+        .and_where(Expr::col((outbox_delivery::Entity, outbox_delivery::Column::OutboxId)).equals(notice));
+    if let Some(notifier) = notifier {
+        select.and_where(Expr::col((outbox_delivery::Entity, outbox_delivery::Column::Notifier)).eq(notifier));
+    }
+    select
 }

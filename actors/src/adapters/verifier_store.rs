@@ -239,6 +239,12 @@ impl VerifierStore for SqlVerifierStore {
     }
 
     async fn outbox_pending(&self, limit: u64) -> Result<Vec<OutboxRow>, StoreError> {
-        outbox_rows::pending(self.db.reader(), limit.min(MAX_PAGE)).await.map_err(|error| store_error(&error))
+        outbox_rows::pending(self.db.reader(), None, limit.min(MAX_PAGE)).await.map_err(|error| store_error(&error))
+    }
+
+    async fn outbox_pending_for(&self, notifier: &str, limit: u64) -> Result<Vec<OutboxRow>, StoreError> {
+        outbox_rows::pending(self.db.reader(), Some(notifier), limit.min(MAX_PAGE))
+            .await
+            .map_err(|error| store_error(&error))
     }
 }

@@ -1,1 +1,3 @@
-//! See the crate documentation.
+//! Writing to the database in batches.
+
+pub mod batch_writer;

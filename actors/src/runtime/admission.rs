@@ -7,6 +7,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 #[derive(Debug, Clone)]
 pub struct Admission {
     permits: Arc<Semaphore>,
+    limit: usize,
 }
 
 /// A permit; returned when dropped.
@@ -19,7 +20,8 @@ impl Admission {
     /// At most `limit` permits at a time.
     #[must_use]
     pub fn new(limit: usize) -> Self {
-        Self { permits: Arc::new(Semaphore::new(limit.clamp(1, Semaphore::MAX_PERMITS))) }
+        let limit = limit.clamp(1, Semaphore::MAX_PERMITS);
+        Self { permits: Arc::new(Semaphore::new(limit)), limit }
     }
 
     /// A permit, if one is free; never waits.
@@ -28,9 +30,9 @@ impl Admission {
         Arc::clone(&self.permits).try_acquire_owned().ok().map(|permit| Permit { _permit: permit })
     }
 
-    /// Free permits.
+    /// Permits in use.
     #[must_use]
-    pub fn free(&self) -> usize {
-        self.permits.available_permits()
+    pub fn in_use(&self) -> usize {
+        self.limit - self.permits.available_permits()
     }
 }

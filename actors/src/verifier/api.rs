@@ -2,6 +2,7 @@
 
 use crate::ports::{NewBootPolicy, NewRuntimePolicy, PolicyChoice, StoreError};
 use keylime_engine::ids::AgentId;
+pub use keylime_engine::lifecycle::AttestationStatus;
 
 /// A complete, checked request to enrol an agent for pull attestation.
 #[derive(Debug, Clone)]
@@ -94,32 +95,6 @@ pub struct AgentStatus {
     pub failure_details: Vec<String>,
     /// The agent's actor was quarantined after repeated internal faults.
     pub quarantined: bool,
-}
-
-/// `attestation_status` (`verifier-state-machine.md` §7).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum AttestationStatus {
-    /// Attested, and the last attestation is not older than its deadline.
-    Pass,
-    /// The evidence failed, or attestation was stopped.
-    Fail,
-    /// Not attested yet.
-    Pending,
-    /// A push agent was silent too long.
-    Timeout,
-}
-
-impl AttestationStatus {
-    /// Keylime's text.
-    #[must_use]
-    pub const fn text(self) -> &'static str {
-        match self {
-            Self::Pass => "PASS",
-            Self::Fail => "FAIL",
-            Self::Pending => "PENDING",
-            Self::Timeout => "TIMEOUT",
-        }
-    }
 }
 
 /// Why a command for an enrolled agent was refused.

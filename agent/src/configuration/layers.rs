@@ -20,7 +20,8 @@ impl Environment {
     /// The environment of this process; values that are not UTF-8 are left out.
     #[must_use]
     pub fn of_process() -> Self {
-        let texts = std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+        let texts =
+            std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
         Self(texts.collect())
     }
 

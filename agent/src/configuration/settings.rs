@@ -6,11 +6,11 @@ use std::time::Duration;
 use keylime_engine::algorithm::HashAlgorithm;
 
 use crate::api_version::{ApiVersion, enabled_versions};
+use crate::configuration::ConfigurationError;
 use crate::configuration::address::parse_host;
 use crate::configuration::layers::{Environment, Layers};
 use crate::configuration::list_syntax::parse_list;
 use crate::configuration::value::Value;
-use crate::configuration::ConfigurationError;
 use crate::tpm::{KeyAlgorithm, SigningAlgorithm};
 
 /// The agent id when none is configured.
@@ -155,9 +155,8 @@ impl AgentSettings {
     /// See [`ConfigurationError`].
     pub fn from_layers(layers: &Layers) -> Result<Self, ConfigurationError> {
         let directory = PathBuf::from(layers.text("keylime_dir", "/var/lib/keylime"));
-        let keylime_dir = directory
-            .canonicalize()
-            .map_err(|source| ConfigurationError::WorkDirectory { path: directory, source })?;
+        let keylime_dir =
+            directory.canonicalize().map_err(|source| ConfigurationError::WorkDirectory { path: directory, source })?;
         let run_as_default = if nix::unistd::Uid::effective().is_root() { "keylime:tss" } else { "" };
         let settings = Self {
             uuid: layers.text("uuid", DEFAULT_UUID),
@@ -370,7 +369,9 @@ mod tests {
 
     #[test]
     fn names_cannot_leave_their_directory_or_their_field() {
-        for wrong in ["payload_script = \"../x\"", "enc_keyname = \"/etc/x\"", "secure_size = \"1m,exec\"", "ip = \"a/b\""] {
+        for wrong in
+            ["payload_script = \"../x\"", "enc_keyname = \"/etc/x\"", "secure_size = \"1m,exec\"", "ip = \"a/b\""]
+        {
             assert!(matches!(settings(wrong), Err(ConfigurationError::Unknown { .. })), "{wrong}");
         }
     }

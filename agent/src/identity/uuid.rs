@@ -69,8 +69,9 @@ impl Identifier {
     pub fn with_ek_hash(self, ek_hash: &str) -> Result<AgentId, IdentifierError> {
         match self {
             Self::Known(id) => Ok(id),
-            Self::EkHash => AgentId::parse(ek_hash)
-                .map_err(|source| IdentifierError::Invalid { text: ek_hash.to_owned(), source }),
+            Self::EkHash => {
+                AgentId::parse(ek_hash).map_err(|source| IdentifierError::Invalid { text: ek_hash.to_owned(), source })
+            }
         }
     }
 }

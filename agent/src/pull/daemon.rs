@@ -21,6 +21,7 @@ use crate::key_derivation::KeyDerivation;
 use crate::keys::{KeyError, PayloadKey, open_server_key};
 use crate::measurement_list::MeasurementList;
 use crate::payload::worker::PayloadWorker;
+use crate::private_file;
 use crate::privilege::{PrivilegeError, RunAs};
 use crate::pull::server;
 use crate::pull::state::{AgentState, MeasurementLogs, PayloadRule};
@@ -33,9 +34,8 @@ use crate::secure_mount::{self, SecureMountError};
 use crate::tpm::esapi::{EsapiTpm, default_tcti};
 use crate::tpm::password::{InvalidPassword, password_bytes};
 use crate::tpm::{
-    AttestationKey, AttestationKeyRequest, EndorsementKey, EndorsementKeyRequest, Tpm as _, TpmError, TpmHandle, TpmOwner,
+    AttestationKey, AttestationKeyRequest, EndorsementKey, EndorsementKeyRequest, TpmError, TpmHandle, TpmOwner,
 };
-use crate::private_file;
 
 /// Why the agent ended.
 #[derive(Debug, thiserror::Error)]
@@ -122,7 +122,7 @@ pub fn run(settings: AgentSettings) -> Result<(), DaemonError> {
     let tpm = owner.handle();
     let result = actix_web::rt::System::new().block_on(serve(settings, prepared, tpm));
     // Waits until the TPM library has freed the loaded keys; the slots of a TPM without resource manager are few.
-    owner.join();
+    owner.close();
     result
 }
 
@@ -174,11 +174,10 @@ async fn serve(settings: AgentSettings, prepared: Prepared, tpm: TpmHandle) -> R
     let certificate = server_identity.as_ref().map(|(pem, _)| pem.as_str());
 
     let address = host_and_port(&settings.ip, settings.port);
-    // Bound before the registrar learns of the agent: a verifier may knock at once.
-    let listener = TcpListener::bind(&address)
-        .map_err(|source| DaemonError::Io { action: format!("listen on {address}"), source })?;
     register(&settings, &agent_id, &endorsement, &attestation, certificate, &tpm).await?;
 
+    let listener = TcpListener::bind(&address)
+        .map_err(|source| DaemonError::Io { action: format!("listen on {address}"), source })?;
     let tls = server_identity.map(|(_, identity)| client_authenticated(&settings, identity)).transpose()?;
     let state = start_workers(settings, prepared.secure, prepared.logs, agent_id, &attestation, payload_key, tpm);
     let versions = state.api_versions.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");

@@ -9,7 +9,7 @@ use crate::api_version::ApiVersion;
 use crate::pull::agent_info::key_name;
 use crate::pull::answer;
 use crate::pull::state::{AgentState, MeasurementLogs};
-use crate::tpm::{QuoteRequest, quote_text};
+use crate::tpm::QuoteRequest;
 
 /// Longest nonce, in bytes: what fits in a quote's qualifying data.
 const MAX_NONCE_BYTES: usize = 64;
@@ -109,7 +109,12 @@ pub async fn integrity(
     answer::success(results)
 }
 
-async fn quote(state: &AgentState, version: ApiVersion, nonce: String, mask: u32) -> Result<QuoteResults, HttpResponse> {
+async fn quote(
+    state: &AgentState,
+    version: ApiVersion,
+    nonce: String,
+    mask: u32,
+) -> Result<QuoteResults, HttpResponse> {
     let request = QuoteRequest {
         qualifying_data: nonce.into_bytes(),
         pcr_mask: mask,
@@ -118,7 +123,7 @@ async fn quote(state: &AgentState, version: ApiVersion, nonce: String, mask: u32
     };
     match state.tpm.run(move |tpm| tpm.quote(&request)).await {
         Ok(quote) => Ok(QuoteResults {
-            quote: quote_text::encode(&quote),
+            quote: quote.to_text(),
             hash_alg: state.hash.name(),
             enc_alg: key_name(state.encryption, version),
             sign_alg: state.signing.name(),

@@ -25,7 +25,11 @@ const SHUTDOWN_SECONDS: u64 = 5;
 ///
 /// # Errors
 /// The socket cannot be used.
-pub fn build(listener: TcpListener, tls: Option<rustls::ServerConfig>, state: web::Data<AgentState>) -> io::Result<Server> {
+pub fn build(
+    listener: TcpListener,
+    tls: Option<rustls::ServerConfig>,
+    state: web::Data<AgentState>,
+) -> io::Result<Server> {
     let versions = state.api_versions.clone();
     let server = HttpServer::new(move || App::new().app_data(state.clone()).configure(routes::configure(&versions)))
         .workers(WORKERS)

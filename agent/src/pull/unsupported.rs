@@ -34,7 +34,9 @@ pub async fn in_keys(request: HttpRequest) -> HttpResponse {
         Method::GET => {
             bad_request("URI not supported, only /pubkey and /verify are supported for GET in /keys interface")
         }
-        Method::POST => bad_request("URI not supported, only /ukey and /vkey are supported for POST in /keys interface"),
+        Method::POST => {
+            bad_request("URI not supported, only /ukey and /vkey are supported for POST in /keys interface")
+        }
         _ => method_not_allowed("Method is not supported in /keys interface", "GET, POST"),
     }
 }

@@ -72,7 +72,8 @@ mod tests {
             serde_json::from_str(include_str!("../../tests/data/registration_exchange.json")).unwrap();
         let sent: serde_json::Value = serde_json::from_str(exchange["exchange"][2]["body"].as_str().unwrap()).unwrap();
         let from_base64 = |member: &str| STANDARD.decode(sent[member].as_str().unwrap()).unwrap()[2..].to_vec();
-        let certificate = sent["ekcert"].as_str().unwrap().lines().filter(|line| !line.starts_with('-')).collect::<String>();
+        let certificate =
+            sent["ekcert"].as_str().unwrap().lines().filter(|line| !line.starts_with('-')).collect::<String>();
         let key = EndorsementKey {
             public: from_base64("ek_tpm"),
             certificate: Some(STANDARD.decode(certificate).unwrap()),
@@ -85,7 +86,8 @@ mod tests {
     #[test]
     fn chain_follows_the_leaf_and_never_stands_alone() {
         let mut key = EndorsementKey { public: vec![1], certificate: Some(vec![1]), chain: vec![vec![2], vec![3]] };
-        let order = |key: &EndorsementKey| certificates(key).lines().filter(|l| !l.starts_with('-')).collect::<String>();
+        let order =
+            |key: &EndorsementKey| certificates(key).lines().filter(|l| !l.starts_with('-')).collect::<String>();
         assert_eq!(order(&key), "AQ==Aw==Ag==");
         key.certificate = None;
         assert_eq!(certificates(&key), "");

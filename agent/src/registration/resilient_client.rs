@@ -63,8 +63,7 @@ impl ResilientClient {
     /// # Errors
     /// The TLS configuration cannot be used.
     pub fn new(tls: Option<rustls::ClientConfig>, backoff: BackoffSettings) -> Result<Self, RequestError> {
-        let mut builder =
-            Client::builder().connect_timeout(CONNECT_TIMEOUT).timeout(REQUEST_TIMEOUT).no_proxy();
+        let mut builder = Client::builder().connect_timeout(CONNECT_TIMEOUT).timeout(REQUEST_TIMEOUT).no_proxy();
         if let Some(configuration) = tls {
             builder = builder.tls_backend_preconfigured(configuration);
         }

@@ -63,11 +63,8 @@ mod tests {
     use super::*;
     use time::macros::datetime;
 
-    const BACKOFF: BackoffSettings = BackoffSettings {
-        initial_delay: Duration::from_secs(10),
-        max_retries: 3,
-        max_delay: Duration::from_secs(30),
-    };
+    const BACKOFF: BackoffSettings =
+        BackoffSettings { initial_delay: Duration::from_secs(10), max_retries: 3, max_delay: Duration::from_secs(30) };
 
     #[test]
     fn waits_double_up_to_the_limit_and_end() {

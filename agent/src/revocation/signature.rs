@@ -83,8 +83,10 @@ mod tests {
 
     #[test]
     fn a_real_notice_is_believed_and_a_changed_one_not() {
-        let vectors: serde_json::Value = serde_json::from_str(include_str!("../../tests/data/revocation.json")).unwrap();
-        let verifier = NoticeVerifier::from_certificate(vectors["certificate_pem"].as_str().unwrap().as_bytes()).unwrap();
+        let vectors: serde_json::Value =
+            serde_json::from_str(include_str!("../../tests/data/revocation.json")).unwrap();
+        let verifier =
+            NoticeVerifier::from_certificate(vectors["certificate_pem"].as_str().unwrap().as_bytes()).unwrap();
         let body: serde_json::Value = serde_json::from_str(vectors["agent_request_body"].as_str().unwrap()).unwrap();
         let (message, signature) = (body["msg"].as_str().unwrap(), body["signature"].as_str().unwrap());
         assert_eq!(verifier.verify(message, signature), Ok(()));

@@ -10,13 +10,16 @@ pub mod ek_certificate;
 pub mod endorsement_key;
 pub mod esapi;
 pub mod key_algorithm;
+mod leftovers;
 pub mod owner;
 pub mod password;
 pub mod pcr;
 pub mod quote;
-pub mod quote_text;
 
 use keylime_engine::algorithm::{Digest, HashAlgorithm};
+use keylime_engine::tpm::pcr_bank::PcrBank;
+use keylime_engine::tpm::pcr_blob;
+use keylime_engine::tpm::quote::QuoteParts;
 
 pub use key_algorithm::{KeyAlgorithm, SigningAlgorithm};
 pub use owner::{TpmHandle, TpmOwner};
@@ -144,10 +147,21 @@ pub struct Quote {
     pub attest: Vec<u8>,
     /// TPMT_SIGNATURE.
     pub signature: Vec<u8>,
-    /// The PCR bank.
-    pub bank: HashAlgorithm,
-    /// Index and value of each quoted PCR, ascending.
-    pub pcrs: Vec<(u8, Digest)>,
+    /// The values of the quoted PCRs.
+    pub pcrs: PcrBank,
+}
+
+impl Quote {
+    /// The quote string of the pull API.
+    #[must_use]
+    pub fn to_text(&self) -> String {
+        let parts = QuoteParts {
+            attest: self.attest.clone(),
+            signature: self.signature.clone(),
+            pcr_blob: pcr_blob::write_bank(&self.pcrs),
+        };
+        parts.encode()
+    }
 }
 
 /// Why the TPM could not do what was asked.

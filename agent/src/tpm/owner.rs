@@ -11,16 +11,21 @@ const QUEUE_LENGTH: usize = 16;
 
 type Job = Box<dyn FnOnce(&mut dyn Tpm) + Send>;
 
+enum Request {
+    Run(Job),
+    Stop,
+}
+
 /// The owner thread itself.
 pub struct TpmOwner {
     handle: TpmHandle,
     thread: thread::JoinHandle<()>,
 }
 
-/// Asks the owner thread; cheap to clone. The thread ends when the last handle is dropped.
+/// Asks the owner thread; cheap to clone. The thread also ends when the last handle is dropped.
 #[derive(Clone)]
 pub struct TpmHandle {
-    jobs: mpsc::Sender<Job>,
+    jobs: mpsc::Sender<Request>,
 }
 
 impl TpmOwner {
@@ -33,7 +38,7 @@ impl TpmOwner {
         T: Tpm + 'static,
         F: FnOnce() -> Result<T, TpmError> + Send + 'static,
     {
-        let (jobs, mut queue) = mpsc::channel::<Job>(QUEUE_LENGTH);
+        let (jobs, mut queue) = mpsc::channel::<Request>(QUEUE_LENGTH);
         let (opened, outcome) = std::sync::mpsc::sync_channel(1);
         let thread = thread::Builder::new()
             .name("tpm".to_owned())
@@ -46,7 +51,7 @@ impl TpmOwner {
                     }
                 };
                 let _ = opened.send(Ok(()));
-                while let Some(job) = queue.blocking_recv() {
+                while let Some(Request::Run(job)) = queue.blocking_recv() {
                     job(&mut tpm);
                 }
             })
@@ -61,9 +66,10 @@ impl TpmOwner {
         self.handle.clone()
     }
 
-    /// Waits until every other handle is dropped and the TPM is closed, which frees the keys loaded in it.
-    pub fn join(self) {
-        drop(self.handle);
+    /// Waits until the TPM is closed, which frees the keys loaded in it; jobs asked for later fail. Blocks, so it must not
+    /// be called on a runtime's thread.
+    pub fn close(self) {
+        let _ = self.handle.jobs.blocking_send(Request::Stop);
         // A panic there was reported when it happened.
         let _ = self.thread.join();
     }
@@ -84,7 +90,7 @@ impl TpmHandle {
             // The asker may have given up, for instance when its connection broke.
             let _ = answer.send(work(tpm));
         });
-        self.jobs.send(job).await.map_err(|_| TpmError::Gone)?;
+        self.jobs.send(Request::Run(job)).await.map_err(|_| TpmError::Gone)?;
         result.await.map_err(|_| TpmError::Gone)?
     }
 }

@@ -1,5 +1,6 @@
 //! Quoting PCRs with the attestation key (`tpm-formats.md` §3).
 
+use keylime_engine::tpm::pcr_bank::PcrBank;
 use tss_esapi::structures::{AttestInfo, Data, SignatureScheme};
 use tss_esapi::traits::Marshall as _;
 
@@ -34,8 +35,7 @@ impl EsapiTpm {
             return Ok(Quote {
                 attest: attest.marshall().map_err(TpmError::command("marshal quote"))?,
                 signature: signature.marshall().map_err(TpmError::command("marshal signature"))?,
-                bank: request.bank,
-                pcrs,
+                pcrs: PcrBank::from_values(request.bank, pcrs),
             });
         }
         Err(TpmError::PcrsChanging(ATTEMPTS))

@@ -1,6 +1,6 @@
 //! The members of a registration request, cast from JSON as the registrar's models cast them (`registrar.md` §4).
 
-use super::certificate::Certificate;
+use super::certificate::{Certificate, CertificateForm};
 use base64::Engine as _;
 use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig};
 use serde_json::{Map, Value};
@@ -22,6 +22,21 @@ impl<T> Member<T> {
         match self {
             Self::Value(value) => Some(value),
             Self::Absent | Self::Null => None,
+        }
+    }
+
+    pub(super) fn as_deref(&self) -> Member<&T::Target>
+    where
+        T: std::ops::Deref,
+    {
+        self.map(|value| &**value)
+    }
+
+    pub(super) fn map<'m, U>(&'m self, convert: impl FnOnce(&'m T) -> U) -> Member<U> {
+        match self {
+            Self::Absent => Member::Absent,
+            Self::Null => Member::Null,
+            Self::Value(value) => Member::Value(convert(value)),
         }
     }
 }
@@ -52,6 +67,31 @@ pub(super) struct Members {
 }
 
 impl Members {
+    /// Whether any member that counts as a registration of an identity was sent (`registrar.md` §4, step 9).
+    pub(super) fn touch_identity(&self) -> bool {
+        let keys = [&self.ek_tpm, &self.aik_tpm, &self.iak_tpm, &self.idevid_tpm];
+        let certificates = [&self.ekcert, &self.iak_cert, &self.idevid_cert];
+        keys.into_iter().any(Member::is_present) || certificates.into_iter().any(Member::is_present)
+    }
+
+    /// Sent certificates that only the lenient reader accepted, with what is wrong.
+    pub(super) fn malformed_certificates(&self) -> impl Iterator<Item = (&'static str, &str)> {
+        let mtls = match self.mtls_cert.value() {
+            Some(MtlsCertificate::Certificate(certificate)) => Some(certificate),
+            Some(MtlsCertificate::Disabled) | None => None,
+        };
+        let sent = [
+            ("ekcert", self.ekcert.value()),
+            ("iak_cert", self.iak_cert.value()),
+            ("idevid_cert", self.idevid_cert.value()),
+            ("mtls_cert", mtls),
+        ];
+        sent.into_iter().filter_map(|(name, certificate)| match certificate?.form() {
+            CertificateForm::Strict => None,
+            CertificateForm::Lenient(reason) => Some((name, reason.as_str())),
+        })
+    }
+
     pub(super) fn cast(members: &Map<String, Value>) -> Self {
         let mut errors = Vec::new();
         Self {
@@ -179,7 +219,7 @@ mod tests {
         assert_eq!(cast(json!({"ek_tpm": "AQI="})).ek_tpm, Member::Value(vec![1, 2]));
         assert_eq!(cast(json!({"ek_tpm": "0x0102"})).ek_tpm, Member::Value(vec![1, 2]));
         // Hexadecimal that is base64 too is read as base64.
-        assert_eq!(cast(json!({"ek_tpm": "01020304"})).ek_tpm, Member::Value(vec![0xd3, 0x5d, 0xb4, 0xd3, 0x7d, 0x38]));
+        assert_eq!(cast(json!({"ek_tpm": "01020304"})).ek_tpm, Member::Value(vec![0xd3, 0x5d, 0x36, 0xd3, 0x7d, 0x38]));
         assert_eq!(cast(json!({"ek_tpm": ""})).ek_tpm, Member::Null);
         assert_eq!(cast(json!({"ek_tpm": null})).ek_tpm, Member::Null);
         assert_eq!(cast(json!({})).ek_tpm, Member::Absent);

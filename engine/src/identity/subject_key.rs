@@ -5,6 +5,8 @@
 
 use super::der::{self, DerError, Reader};
 use crate::algorithm::HashAlgorithm;
+use crate::tpm::ecc_curve::EccCurve;
+use crate::tpm::public_key::PublicKey;
 use aws_lc_rs::signature::{self, RsaPublicKeyComponents};
 
 /// A public key as numbers.
@@ -20,21 +22,10 @@ pub enum SubjectKey {
     /// An elliptic curve key; the point in uncompressed form (SEC 1 §2.3.3).
     Ec {
         /// The curve.
-        curve: NistCurve,
+        curve: EccCurve,
         /// `04 || x || y`
         point: Vec<u8>,
     },
-}
-
-/// The NIST curves that certificates name.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[allow(missing_docs, reason = "the names are those of FIPS 186")]
-pub enum NistCurve {
-    P192,
-    P224,
-    P256,
-    P384,
-    P521,
 }
 
 /// Why a SubjectPublicKeyInfo holds no usable key.
@@ -87,8 +78,8 @@ impl SubjectKey {
         match algorithm.expect(der::OID)?.content {
             OID_RSA | OID_RSAES_OAEP | OID_RSASSA_PSS => rsa_key(key),
             OID_EC => {
-                let curve = NistCurve::from_oid(algorithm.expect(der::OID)?.content)?;
-                Ok(Self::Ec { curve, point: curve.uncompressed(key)? })
+                let curve = curve_of(algorithm.expect(der::OID)?.content)?;
+                Ok(Self::Ec { curve, point: uncompressed(curve, key)? })
             }
             _ => Err(SubjectKeyError::Unsupported),
         }
@@ -120,6 +111,18 @@ impl SubjectKey {
     }
 }
 
+impl From<&PublicKey> for SubjectKey {
+    fn from(key: &PublicKey) -> Self {
+        match key {
+            PublicKey::Rsa(key) => Self::Rsa {
+                modulus: der::unsigned(key.modulus()).to_vec(),
+                exponent: der::unsigned(&key.exponent().to_be_bytes()).to_vec(),
+            },
+            PublicKey::Ecc(key) => Self::Ec { curve: key.curve(), point: key.point().to_vec() },
+        }
+    }
+}
+
 impl SignatureAlgorithm {
     /// Reads an AlgorithmIdentifier.
     ///
@@ -147,47 +150,35 @@ impl SignatureAlgorithm {
     }
 }
 
-impl NistCurve {
-    fn from_oid(oid: &[u8]) -> Result<Self, SubjectKeyError> {
-        match oid {
-            [0x2a, 0x86, 0x48, 0xce, 0x3d, 3, 1, 1] => Ok(Self::P192),
-            [0x2b, 0x81, 4, 0, 33] => Ok(Self::P224),
-            [0x2a, 0x86, 0x48, 0xce, 0x3d, 3, 1, 7] => Ok(Self::P256),
-            [0x2b, 0x81, 4, 0, 34] => Ok(Self::P384),
-            [0x2b, 0x81, 4, 0, 35] => Ok(Self::P521),
-            _ => Err(SubjectKeyError::Unsupported),
-        }
+fn curve_of(oid: &[u8]) -> Result<EccCurve, SubjectKeyError> {
+    match oid {
+        [0x2a, 0x86, 0x48, 0xce, 0x3d, 3, 1, 1] => Ok(EccCurve::P192),
+        [0x2b, 0x81, 4, 0, 33] => Ok(EccCurve::P224),
+        [0x2a, 0x86, 0x48, 0xce, 0x3d, 3, 1, 7] => Ok(EccCurve::P256),
+        [0x2b, 0x81, 4, 0, 34] => Ok(EccCurve::P384),
+        [0x2b, 0x81, 4, 0, 35] => Ok(EccCurve::P521),
+        _ => Err(SubjectKeyError::Unsupported),
     }
+}
 
-    const fn coordinate_len(self) -> usize {
-        match self {
-            Self::P192 => 24,
-            Self::P224 => 28,
-            Self::P256 => 32,
-            Self::P384 => 48,
-            Self::P521 => 66,
-        }
+/// The point in uncompressed form. Compressed points of the three curves that TPMs use are expanded.
+fn uncompressed(curve: EccCurve, point: &[u8]) -> Result<Vec<u8>, SubjectKeyError> {
+    if point.first() == Some(&4) {
+        let fits = point.len() == 1 + 2 * curve.coordinate_len();
+        return if fits { Ok(point.to_vec()) } else { Err(SubjectKeyError::Point) };
     }
-
-    /// The point in uncompressed form. Compressed points of the three curves that TPMs use are expanded.
-    fn uncompressed(self, point: &[u8]) -> Result<Vec<u8>, SubjectKeyError> {
-        if point.first() == Some(&4) {
-            let fits = point.len() == 1 + 2 * self.coordinate_len();
-            return if fits { Ok(point.to_vec()) } else { Err(SubjectKeyError::Point) };
-        }
-        macro_rules! expand {
-            ($curve:ident) => {{
-                use $curve::elliptic_curve::sec1::ToSec1Point as _;
-                let key = $curve::PublicKey::from_sec1_bytes(point).map_err(|_| SubjectKeyError::Point)?;
-                Ok(key.to_sec1_point(false).as_bytes().to_vec())
-            }};
-        }
-        match self {
-            Self::P256 => expand!(p256),
-            Self::P384 => expand!(p384),
-            Self::P521 => expand!(p521),
-            Self::P192 | Self::P224 => Err(SubjectKeyError::Unsupported),
-        }
+    macro_rules! expand {
+        ($curve:ident) => {{
+            use $curve::elliptic_curve::sec1::ToSec1Point as _;
+            let key = $curve::PublicKey::from_sec1_bytes(point).map_err(|_| SubjectKeyError::Point)?;
+            Ok(key.to_sec1_point(false).as_bytes().to_vec())
+        }};
+    }
+    match curve {
+        EccCurve::P256 => expand!(p256),
+        EccCurve::P384 => expand!(p384),
+        EccCurve::P521 => expand!(p521),
+        EccCurve::P192 | EccCurve::P224 => Err(SubjectKeyError::Unsupported),
     }
 }
 
@@ -209,7 +200,7 @@ fn rsa_parameters(hash: HashAlgorithm) -> Option<&'static signature::RsaParamete
     }
 }
 
-fn verify_ecdsa(curve: NistCurve, point: &[u8], digest: &[u8], signature: &[u8]) -> Result<(), SignatureError> {
+fn verify_ecdsa(curve: EccCurve, point: &[u8], digest: &[u8], signature: &[u8]) -> Result<(), SignatureError> {
     // The RustCrypto curves refuse digests much shorter than the curve; leading zeros do not change the number.
     let mut prehash = vec![0; curve.coordinate_len().saturating_sub(digest.len())];
     prehash.extend_from_slice(digest);
@@ -222,10 +213,10 @@ fn verify_ecdsa(curve: NistCurve, point: &[u8], digest: &[u8], signature: &[u8])
         }};
     }
     match curve {
-        NistCurve::P256 => verify!(p256),
-        NistCurve::P384 => verify!(p384),
-        NistCurve::P521 => verify!(p521),
-        NistCurve::P192 | NistCurve::P224 => Err(SignatureError::Unsupported),
+        EccCurve::P256 => verify!(p256),
+        EccCurve::P384 => verify!(p384),
+        EccCurve::P521 => verify!(p521),
+        EccCurve::P192 | EccCurve::P224 => Err(SignatureError::Unsupported),
     }
 }
 

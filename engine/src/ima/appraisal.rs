@@ -1,5 +1,6 @@
 //! Appraisal of a measurement list: replay, policy, signatures, learned keys (`ima.md` §5 to §8).
 
+use super::device_mapper::{DeviceMapperState, EventKind, TableHash};
 use super::failure::{EntryProblem, ImaFailure, MAX_EXPECTED, MAX_TEXT_BYTES, PolicyTable};
 use super::file_signature::FileSignature;
 use super::key_reading::{KeyReadError, read_key};
@@ -12,6 +13,7 @@ use crate::policy::CompiledRuntimePolicy;
 use crate::policy::compiled_policy::Presence;
 use crate::policy::digest_table::DigestTable;
 use std::collections::HashSet;
+use std::ops::Range;
 use std::sync::Arc;
 
 /// The operator's choices.
@@ -102,6 +104,9 @@ struct Run<'a> {
     matched: Match,
     length: u64,
     learned: Option<Arc<LearnedKeyrings>>,
+    devices: Option<Arc<DeviceMapperState>>,
+    /// The devices when the replay reached the quoted value; entries after it are judged again with the next list.
+    matched_devices: Option<Arc<DeviceMapperState>>,
     failures: Vec<ImaFailure>,
     /// Ids of all failures, filled once there are [`MAX_FAILURES`].
     known_ids: HashSet<String>,
@@ -166,6 +171,8 @@ impl<'a> Run<'a> {
             matched,
             length: 0,
             learned: state.learned.clone(),
+            devices: state.device_mapper.clone().filter(|_| state.next_entry != 0),
+            matched_devices: state.device_mapper.clone(),
             failures: Vec::new(),
             known_ids: HashSet::new(),
         }
@@ -189,6 +196,7 @@ impl<'a> Run<'a> {
     fn note_match(&mut self, line: u64) {
         if self.matched == Match::NotYet && self.context.quoted_pcr10 == Some(self.running.register()) {
             self.matched = Match::At(line, Digest::from_slice(self.running.register()));
+            self.matched_devices.clone_from(&self.devices);
         }
     }
 
@@ -210,18 +218,18 @@ impl<'a> Run<'a> {
             self.fail(line, entry.name, EntryProblem::TemplateHash { logged, template_data });
             return;
         }
-        if let Err(problem) = self.validate(entry) {
+        if let Err(problem) = self.validate(line, entry) {
             self.fail(line, entry.name, problem);
         }
     }
 
-    fn validate(&mut self, entry: &Entry<'_, '_>) -> Result<(), EntryProblem> {
+    fn validate(&mut self, line: u64, entry: &Entry<'_, '_>) -> Result<(), EntryProblem> {
         match entry.template {
             Template::Ima | Template::ImaNg | Template::ImaNgV2 => self.listed(PolicyTable::Digests, entry),
             Template::ImaSig | Template::ImaSigV2 | Template::ImaModsig | Template::EvmSig => {
                 self.listed_or_signed(entry)
             }
-            Template::ImaBuf => self.buffer(entry),
+            Template::ImaBuf => self.buffer(line, entry),
         }
     }
 
@@ -286,8 +294,9 @@ impl<'a> Run<'a> {
         verify_with(self.context.tenant_keyring.into_iter().chain(learned), signature, algorithm, digest)
     }
 
-    /// A measured buffer is a key, which the policy must accept before it is learned, or any other buffer.
-    fn buffer(&mut self, entry: &Entry<'_, '_>) -> Result<(), EntryProblem> {
+    /// A measured buffer is a key, which the policy must accept before it is learned, a device-mapper event, or any other
+    /// buffer.
+    fn buffer(&mut self, line: u64, entry: &Entry<'_, '_>) -> Result<(), EntryProblem> {
         let Extra::Buffer(range) = &entry.extra else { return self.listed(PolicyTable::Buffers, entry) };
         match read_key(entry.part(range)) {
             Ok(key) => {
@@ -306,7 +315,24 @@ impl<'a> Run<'a> {
             Err(error @ KeyReadError::UnsupportedType(_)) => {
                 Err(EntryProblem::InvalidKey { reason: error.to_string() })
             }
-            Err(KeyReadError::NotAKey) => self.listed(PolicyTable::Buffers, entry),
+            Err(KeyReadError::NotAKey) => {
+                match (&self.context.policy.device_mapper, EventKind::from_name(entry.name)) {
+                    (Some(_), Some(kind)) => {
+                        self.device_mapper(line, kind, entry, range);
+                        Ok(())
+                    }
+                    (None, _) | (_, None) => self.listed(PolicyTable::Buffers, entry),
+                }
+            }
+        }
+    }
+
+    fn device_mapper(&mut self, line: u64, kind: EventKind, entry: &Entry<'_, '_>, range: &Range<usize>) {
+        let Some(policy) = &self.context.policy.device_mapper else { return };
+        let logged = TableHash { algorithm: entry.algorithm.to_owned(), digest: entry.digest().to_vec() };
+        let devices = Arc::make_mut(self.devices.get_or_insert_default());
+        for failure in devices.take_event(policy, kind, entry.part(range), logged) {
+            self.fail(line, entry.name, EntryProblem::DeviceMapper(failure));
         }
     }
 
@@ -344,6 +370,7 @@ impl<'a> Run<'a> {
             }
         }
         state.learned = self.learned;
+        state.device_mapper = self.matched_devices;
         if !self.failures.is_empty() {
             state = ImaState::default();
         }

@@ -3,6 +3,7 @@
 use super::file_signature::{FileSignature, SignatureHash};
 use super::key_reading::{ReadKey, read_public_der};
 use super::verification_key::VerificationKey;
+use crate::policy::python_base64;
 use base64::Engine as _;
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -47,7 +48,7 @@ impl Keyring {
         let mut keyring = Self::default();
         let keys = value["pubkeys"].as_array().into_iter().flatten();
         for (index, key) in keys.enumerate() {
-            let der = lenient_base64(key.as_str().unwrap_or_default()).ok_or(KeyringError::Padding(index))?;
+            let der = python_base64::lenient(key.as_str().unwrap_or_default()).ok_or(KeyringError::Padding(index))?;
             if let Ok(key) = read_public_der(&der) {
                 let given = value["keyids"].get(index).and_then(integer).filter(|id| *id != 0);
                 let id = given.unwrap_or_else(|| i128::from(key.key_id()));
@@ -213,54 +214,9 @@ fn number(id: i128) -> Value {
         .unwrap_or_else(|_| Value::from(i64::MIN))
 }
 
-/// Base64 as Python's `b64decode` reads it without `validate`: other characters are skipped, padding must come out even.
-fn lenient_base64(text: &str) -> Option<Vec<u8>> {
-    let mut out = Vec::with_capacity(text.len() / 4 * 3);
-    let (mut bits, mut quad, mut pads) = (0_u32, 0_u8, 0_u8);
-    for byte in text.bytes() {
-        let value = match byte {
-            b'A'..=b'Z' => byte - b'A',
-            b'a'..=b'z' => byte - b'a' + 26,
-            b'0'..=b'9' => byte - b'0' + 52,
-            b'+' => 62,
-            b'/' => 63,
-            b'=' => {
-                if quad >= 2 {
-                    pads += 1;
-                    if quad + pads >= 4 {
-                        return Some(out);
-                    }
-                }
-                continue;
-            }
-            _ => continue,
-        };
-        pads = 0;
-        bits = (bits << 6) | u32::from(value);
-        quad = (quad + 1) % 4;
-        if quad != 1 {
-            let shift = [0, 0, 4, 2][usize::from(quad)];
-            out.push(u8::try_from((bits >> shift) & 0xFF).unwrap_or_default());
-        }
-    }
-    (quad == 0).then_some(out)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn base64_is_as_lenient_as_pythons() {
-        for (text, bytes) in
-            [("QUJD", &b"ABC"[..]), ("!!!", b""), ("QU\nI=", b"AB"), ("QQ==QUJD", b"A"), ("=QUJD", b"ABC")]
-        {
-            assert_eq!(lenient_base64(text).as_deref(), Some(bytes), "{text}");
-        }
-        for text in ["QUJDR", "QQ", "QQ=", "QUI"] {
-            assert_eq!(lenient_base64(text), None, "{text}");
-        }
-    }
 
     #[test]
     fn texts_that_are_no_key_ring_are_none() {

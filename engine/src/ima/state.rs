@@ -1,5 +1,6 @@
 //! What incremental appraisal remembers of one agent between quotes.
 
+use super::device_mapper::DeviceMapperState;
 use super::keyring::LearnedKeyrings;
 use crate::algorithm::Digest;
 use std::sync::Arc;
@@ -19,4 +20,6 @@ pub struct ImaState {
     pub progress: Option<(u64, u64)>,
     /// Keys measured by the agent's kernel.
     pub learned: Option<Arc<LearnedKeyrings>>,
+    /// Devices set up by the device mapper, as of the last matched entry.
+    pub device_mapper: Option<Arc<DeviceMapperState>>,
 }

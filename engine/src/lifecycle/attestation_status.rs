@@ -17,6 +17,19 @@ pub enum AttestationStatus {
     Timeout,
 }
 
+impl AttestationStatus {
+    /// Keylime's text.
+    #[must_use]
+    pub const fn text(self) -> &'static str {
+        match self {
+            Self::Pass => "PASS",
+            Self::Fail => "FAIL",
+            Self::Pending => "PENDING",
+            Self::Timeout => "TIMEOUT",
+        }
+    }
+}
+
 /// The status of a pull agent whose last good quote is `age` old.
 ///
 /// PASS is derived from that age, never only remembered: an agent that for whatever reason is no longer asked stops being

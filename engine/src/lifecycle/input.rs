@@ -13,7 +13,7 @@ use std::time::Duration;
 pub enum Input {
     /// The time of the last `SetDeadline` effect has come.
     DeadlineReached,
-    /// The deadline has come, but the verifier has no resources for a request; the agent is not to blame.
+    /// What is due cannot be done for lack of resources on the verifier's side; the agent is not to blame.
     Deferred(Duration),
     /// The answer to a quote request.
     QuoteReplied(Ticket, QuoteReply),

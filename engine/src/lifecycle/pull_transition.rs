@@ -106,11 +106,16 @@ impl Step<'_> {
         match self.state.phase {
             Phase::Resting => self.set_deadline(at, DeadlineReason::NextAttestation),
             Phase::BackingOff { .. } => self.set_deadline(at, DeadlineReason::RetryBackoff),
-            Phase::AwaitingEvidence { .. }
-            | Phase::Appraising { .. }
-            | Phase::AwaitingVersion { .. }
-            | Phase::DeliveringShare { .. }
-            | Phase::Terminating => self.watch_request(),
+            // Evidence that cannot be judged now is given up; later evidence says the same and more.
+            Phase::Appraising { .. } => {
+                self.state.ticket = self.state.ticket.next();
+                self.rest_until(at);
+            }
+            Phase::DeliveringShare { .. } => {
+                self.state.phase = Phase::BackingOff { then: Resume::Share };
+                self.set_deadline(at, DeadlineReason::RetryBackoff);
+            }
+            Phase::AwaitingEvidence { .. } | Phase::AwaitingVersion { .. } | Phase::Terminating => self.watch_request(),
             Phase::Ended(_) => self.effects.push(Effect::StopAttesting),
         }
     }
@@ -153,13 +158,7 @@ impl Step<'_> {
         }
     }
 
-    fn passed(
-        &mut self,
-        clock: ClockInfo,
-        ima: ImaState,
-        payload_key: Option<Arc<str>>,
-        algorithms: QuoteAlgorithms,
-    ) {
+    fn passed(&mut self, clock: ClockInfo, ima: ImaState, payload_key: Option<Arc<str>>, algorithms: QuoteAlgorithms) {
         let facts = &mut self.state.facts;
         facts.clock = clock;
         facts.ima = ima;
@@ -330,6 +329,9 @@ impl Step<'_> {
 
     /// Somebody else changed the row: Keylime finishes a deletion it finds and leaves a stopped agent alone.
     fn row_changed(&mut self, stored: Option<OperationalState>) {
+        if self.state.phase == Phase::Ended(Ending::Deleted) {
+            return;
+        }
         match stored {
             None => {
                 self.state.phase = Phase::Ended(Ending::Deleted);

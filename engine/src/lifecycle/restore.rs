@@ -25,7 +25,9 @@ pub fn restore(code: Option<i32>, facts: Facts, severity: &SeverityPolicy, due: 
         Some(OperationalState::Terminated) => return Restored::FinishDeletion,
         Some(OperationalState::Saved) => PullState::ended(facts, Ending::Saved, OperationalState::Saved),
         Some(OperationalState::Failed) => PullState::ended(facts, Ending::Failed, OperationalState::Failed),
-        Some(OperationalState::TenantFailed) => PullState::ended(facts, Ending::Stopped, OperationalState::TenantFailed),
+        Some(OperationalState::TenantFailed) => {
+            PullState::ended(facts, Ending::Stopped, OperationalState::TenantFailed)
+        }
         Some(OperationalState::InvalidQuote) if is_below_highest(facts.severity, severity) => {
             PullState { shown: OperationalState::InvalidQuote, ..PullState::starting(facts, due) }
         }

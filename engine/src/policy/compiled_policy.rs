@@ -8,6 +8,7 @@ use crate::algorithm::HashAlgorithm;
 use crate::ima::device_mapper::DeviceMapperPolicy;
 use crate::ima::keyring::Keyring;
 use serde_json::Value;
+use std::fmt;
 
 /// A runtime policy ready for look-ups.
 #[derive(Debug, Clone)]
@@ -42,6 +43,16 @@ pub struct BadExclude {
     pub pattern: Option<String>,
     /// What Python's compiler says.
     pub reason: String,
+}
+
+impl fmt::Display for BadExclude {
+    /// What Python's compiler says, with the pattern it says it about.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.pattern {
+            Some(pattern) => write!(f, "{} in the pattern {pattern:?}", self.reason),
+            None => f.write_str(&self.reason),
+        }
+    }
 }
 
 /// What a policy holds and what in it can never match.
@@ -230,6 +241,6 @@ pub(crate) fn exclude_regex(patterns: &[&str]) -> Result<Option<PythonRegex>, Ba
             let error = PythonRegex::prefix_match(pattern).err()?;
             Some(BadExclude { pattern: Some((*pattern).to_owned()), reason: error.to_string() })
         });
-        single.unwrap_or(BadExclude { pattern: None, reason: error.to_string() })
+        single.unwrap_or_else(|| BadExclude { pattern: None, reason: format!("{error} when all patterns are joined") })
     })
 }

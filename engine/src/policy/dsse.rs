@@ -4,8 +4,9 @@ use crate::algorithm::HashAlgorithm;
 use crate::ima::file_signature::SignatureHash;
 use crate::ima::key_reading::{self, KeyReadError};
 use crate::ima::verification_key::VerificationKey;
+use crate::policy::python_base64;
 use base64::Engine as _;
-use base64::engine::general_purpose::{STANDARD, URL_SAFE};
+use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
 /// The payload type of runtime policies.
@@ -44,7 +45,9 @@ pub fn decode_text(text: &str, field: &'static str) -> Result<Vec<u8>, DsseError
     {
         return Ok(bytes);
     }
-    STANDARD.decode(text).or_else(|_| URL_SAFE.decode(text)).map_err(|_| DsseError::Base64(field))
+    python_base64::strict(text)
+        .or_else(|| python_base64::strict(&text.replace('-', "+").replace('_', "/")))
+        .ok_or(DsseError::Base64(field))
 }
 
 /// The bytes a signature covers. The length of the type counts characters, as in Keylime.

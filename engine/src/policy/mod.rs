@@ -4,10 +4,14 @@ pub mod compiled_policy;
 pub mod digest_table;
 pub mod dsse;
 mod policy_document;
+pub mod python_base64;
+mod python_class;
+mod python_pattern;
 pub mod python_regex;
 pub mod python_repr;
 pub mod runtime_policy;
 pub mod schema_check;
+pub mod tpm_policy;
 
 pub use compiled_policy::{CompiledRuntimePolicy, PolicyReport};
 pub use runtime_policy::{PolicyError, SignatureRule, VerifiedPolicyText, verify_upload};

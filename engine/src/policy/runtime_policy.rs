@@ -3,7 +3,7 @@
 //! The order of the checks and the texts of the refusals are Keylime's (`runtime-policy.md` §6, §7), except that the
 //! patterns that exclude paths are checked under their real key `excludes`, which Keylime misses.
 
-use super::compiled_policy::exclude_regex;
+use super::compiled_policy::{BadExclude, exclude_regex};
 use super::dsse;
 use super::schema_check;
 use crate::algorithm::HashAlgorithm;
@@ -35,18 +35,22 @@ pub enum PolicyError {
     #[error("Runtime policy is not signed!")]
     NotSigned,
     /// A pattern that excludes paths does not compile.
-    #[error(
-        "Invalid regex: {reason}. Exclude list regex is misformatted. Please correct the issue and try again.{pattern_note}"
-    )]
-    BadRegex {
-        /// What Python's compiler says.
-        reason: String,
-        /// Names the pattern.
-        pattern_note: String,
-    },
+    #[error("Invalid regex: {0}. Exclude list regex is misformatted. Please correct the issue and try again.")]
+    BadRegex(BadExclude),
     /// The document violates the schema or cannot be used; the text is the first line of the schema error.
     #[error("Runtime policy is malformatted: {0}")]
     Malformed(String),
+}
+
+impl PolicyError {
+    /// The HTTP status Keylime answers with.
+    #[must_use]
+    pub fn http_status(&self) -> u16 {
+        match self {
+            Self::NotJson | Self::NotSigned | Self::BadRegex(_) | Self::Malformed(_) => 400,
+            Self::KeyMissing | Self::BadSignature(_) => 401,
+        }
+    }
 }
 
 /// A policy that may be stored.
@@ -99,6 +103,10 @@ pub fn verify_document(text: &str, key_pem: Option<&[u8]>, signature: SignatureR
         }
         (SignatureRule::NotRequired, _, false) => outer,
     };
+    if !document.is_object() {
+        let found = super::python_repr::repr(&document);
+        return Err(PolicyError::Malformed(format!("{found} is not of type 'object'")));
+    }
     check_excludes(&document)?;
     Ok(document)
 }
@@ -155,17 +163,12 @@ pub fn is_truthy(value: &Value) -> bool {
 }
 
 fn check_excludes(document: &Value) -> Result<(), PolicyError> {
-    // Keylime looks at "exclude" only; texts that set it are still refused the same way.
-    for key in ["exclude", "excludes"] {
-        let patterns: Vec<&str> =
-            document.get(key).and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str).collect();
-        exclude_regex(&patterns).map_err(|bad| PolicyError::BadRegex {
-            reason: bad.reason,
-            pattern_note: match bad.pattern {
-                Some(pattern) => format!(" The pattern is {pattern:?}."),
-                None => " The patterns do not compile when they are joined.".to_owned(),
-            },
-        })?;
-    }
+    let patterns = |key: &str| -> Vec<&str> {
+        document.get(key).and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str).collect()
+    };
+    // Keylime looks at "exclude" only and says no more than what the compiler says; a text with that key is refused in the
+    // same words.
+    exclude_regex(&patterns("exclude")).map_err(|bad| PolicyError::BadRegex(BadExclude { pattern: None, ..bad }))?;
+    exclude_regex(&patterns("excludes")).map_err(PolicyError::BadRegex)?;
     Ok(())
 }

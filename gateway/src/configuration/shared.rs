@@ -1,6 +1,7 @@
 //! Options that verifier and registrar have in common.
 
 use super::ConfigurationError;
+use keylime_schema::database::PoolSize;
 use keylime_settings::Config;
 use serde_json::Value;
 use std::path::PathBuf;
@@ -188,10 +189,8 @@ pub(super) fn trusted(config: &Config, option: &'static str) -> Result<TrustedAu
 pub struct DatabaseConfiguration {
     /// `database_url`, in SQLAlchemy's forms.
     pub url: String,
-    /// Connections kept open, the first number of `database_pool_sz_ovfl`.
-    pub pool_size: u32,
-    /// Connections opened beyond that at need, its second number.
-    pub pool_overflow: u32,
+    /// `database_pool_sz_ovfl`.
+    pub pool: PoolSize,
     /// `auto_migrate_db`.
     pub auto_migrate: bool,
 }
@@ -199,7 +198,7 @@ pub struct DatabaseConfiguration {
 impl std::fmt::Debug for DatabaseConfiguration {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         // The URL holds a password.
-        f.debug_struct("DatabaseConfiguration").field("pool_size", &self.pool_size).finish_non_exhaustive()
+        f.debug_struct("DatabaseConfiguration").field("pool", &self.pool).finish_non_exhaustive()
     }
 }
 
@@ -207,15 +206,11 @@ impl DatabaseConfiguration {
     pub(super) fn read(config: &Config) -> Result<Self, ConfigurationError> {
         let section = config.component().name();
         let pool = config.get_or(section, "database_pool_sz_ovfl", "5,10");
-        let numbers = pool
-            .split_once(',')
-            .and_then(|(size, overflow)| Some((size.trim().parse().ok()?, overflow.trim().parse().ok()?)));
-        let (pool_size, pool_overflow) = numbers
-            .ok_or_else(|| ConfigurationError::value("database_pool_sz_ovfl", "must be two numbers such as 5,10"))?;
+        let pool = PoolSize::parse(&pool)
+            .map_err(|error| ConfigurationError::value("database_pool_sz_ovfl", error.to_string()))?;
         Ok(Self {
             url: config.get_or(section, "database_url", "sqlite"),
-            pool_size,
-            pool_overflow,
+            pool,
             auto_migrate: config.boolean(section, "auto_migrate_db", true)?,
         })
     }

@@ -1,9 +1,14 @@
 //! Handlers, one file for each resource, and the route tables of the two servers.
 
 pub mod agents_v2;
+pub mod agents_v2_add;
 pub mod boot_policies;
+pub mod operations;
+mod policy_upload;
 pub mod registrar_agents;
+pub mod runtime_policies;
 mod store_reply;
+pub mod verify_identity;
 pub mod version;
 
 pub use registrar_agents::{RegistrarState, registrar_routes};
@@ -48,6 +53,9 @@ pub struct VerifierSettings {
 pub fn verifier_routes() -> Vec<Route<VerifierState>> {
     let mut routes = verifier_roots();
     routes.extend(agents_v2::routes());
+    routes.extend(agents_v2_add::routes());
+    routes.extend(runtime_policies::routes());
     routes.extend(boot_policies::routes());
+    routes.extend(verify_identity::routes());
     routes
 }

@@ -10,6 +10,6 @@ mod router;
 pub use call::Call;
 pub use parameters::Parameters;
 pub use path::{Pattern, RawPath};
-pub use reply::{JsonBody, Reply, ReplyBody};
+pub use reply::{Reply, ReplyBody, TextBody};
 pub use route::{BodyLimit, Route, Transport};
 pub use router::{Router, RouterLimits};

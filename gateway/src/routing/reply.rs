@@ -26,14 +26,14 @@ pub enum ReplyBody {
     Empty,
     /// Neither a body nor headers about it.
     NoContent,
-    /// JSON.
-    Json(JsonBody),
+    /// A whole text.
+    Text(TextBody),
     /// JSON in pieces. An error cuts the connection, so that the client sees that the rest is missing.
     Stream(LocalBoxStream<'static, io::Result<Bytes>>),
 }
 
-/// A JSON text and the way its type is announced.
-pub struct JsonBody {
+/// A text and the way its type is announced.
+pub struct TextBody {
     pub(crate) bytes: Bytes,
     pub(crate) content_type: &'static str,
 }
@@ -69,6 +69,12 @@ impl Reply {
         Self { body: ReplyBody::Stream(stream), ..Self::empty(StatusCode::OK) }
     }
 
+    /// Another text than JSON.
+    #[must_use]
+    pub fn text(status: StatusCode, content_type: &'static str, text: String) -> Self {
+        Self { body: ReplyBody::Text(TextBody { bytes: text.into(), content_type }), ..Self::empty(status) }
+    }
+
     /// 307.
     #[must_use]
     pub fn redirect(location: &'static str) -> Self {
@@ -102,7 +108,7 @@ impl Reply {
     fn json<T: Serialize>(status: StatusCode, layout: Layout, content_type: &'static str, value: &T) -> Self {
         match python_json::to_vec(value, layout) {
             Ok(bytes) => {
-                Self { body: ReplyBody::Json(JsonBody { bytes: bytes.into(), content_type }), ..Self::empty(status) }
+                Self { body: ReplyBody::Text(TextBody { bytes: bytes.into(), content_type }), ..Self::empty(status) }
             }
             Err(error) => {
                 tracing::error!(target: "keylime.web", %error, "cannot write an answer as json");

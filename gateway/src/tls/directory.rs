@@ -68,7 +68,10 @@ mod tests {
         let work = Path::new("/w");
         let generated = TlsPaths::new(work, Component::Registrar, &TlsDirectory::Generate);
         assert_eq!(generated.directory(), Path::new("/w/reg_ca"));
-        assert_eq!(generated.authorities(&TrustedAuthorities::Default).unwrap(), [PathBuf::from("/w/cv_ca/cacert.crt")]);
+        assert_eq!(
+            generated.authorities(&TrustedAuthorities::Default).unwrap(),
+            [PathBuf::from("/w/cv_ca/cacert.crt")]
+        );
         let other = TlsPaths::new(work, Component::Verifier, &TlsDirectory::Path("tls".into()));
         assert_eq!(other.file(None, "server-cert.crt"), Path::new("/w/tls/server-cert.crt"));
         assert_eq!(other.file(Some(Path::new("/etc/x.pem")), "server-cert.crt"), Path::new("/etc/x.pem"));

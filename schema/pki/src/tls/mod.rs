@@ -6,6 +6,7 @@
 //!   restricted to another purpose.
 //! * A client never compares host names ([`client`]): machines are told apart by their attested keys.
 
+mod agent_certificates;
 mod client_verifier;
 mod identity;
 mod revoked;
@@ -24,6 +25,7 @@ use client_verifier::{ClientVerifier, WithoutCertificate};
 use revoked::RevokedSerials;
 use server_verifier::ServerVerifier;
 
+pub use agent_certificates::AgentCertificates;
 pub use identity::{Identity, load_certificates, load_crl, load_identity};
 pub use server_verifier::ServerTrust;
 

@@ -105,7 +105,7 @@ impl ServerCertVerifier for ServerVerifier {
 }
 
 /// Checks the dates of a certificate that is trusted by itself.
-fn check_validity(certificate: &CertificateDer<'_>, now: UnixTime) -> Result<(), CertificateError> {
+pub(super) fn check_validity(certificate: &CertificateDer<'_>, now: UnixTime) -> Result<(), CertificateError> {
     let (_, certificate) = X509Certificate::from_der(certificate).map_err(|_| CertificateError::BadEncoding)?;
     let now = i64::try_from(now.as_secs())
         .ok()

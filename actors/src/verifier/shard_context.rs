@@ -1,0 +1,131 @@
+//! What all actors of one shard share; lives on the shard's thread.
+
+use crate::persistence::batch_writer::BatchWriter;
+use crate::ports::{AgentRecord, Clock, EvidenceTransport, RevocationComposer, VerifierStore};
+use crate::runtime::admission::Admission;
+use crate::runtime::cpu_pool::CpuPool;
+use crate::verifier::agent_material::AgentTls;
+use crate::verifier::appraiser::Appraiser;
+use crate::verifier::options::VerifierPorts;
+use crate::verifier::policy_cache::PolicyCache;
+use crate::verifier::shard_supervisor::ShardSupervisor;
+use crate::verifier::shared_terms::SharedTerms;
+use actix::Addr;
+use keylime_engine::lifecycle::{Entropy, PullSettings, PullTerms};
+use keylime_engine::time::Now;
+use std::cell::{Cell, OnceCell};
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+use std::time::Duration;
+
+/// What the whole verifier system shares; made once and handed to every shard.
+#[derive(Clone)]
+pub struct SystemContext {
+    /// Store, transport, clock and so on.
+    pub ports: VerifierPorts,
+    /// The operator's settings of the state machine.
+    pub settings: Arc<PullSettings>,
+    /// `uuid`.
+    pub verifier_id: Arc<str>,
+    /// `enable_agent_mtls`.
+    pub agent_tls: AgentTls,
+    /// The writer.
+    pub writer: BatchWriter,
+    /// Verification threads.
+    pub pool: CpuPool,
+    /// Permits for requests.
+    pub admission: Admission,
+    /// Policies.
+    pub policies: Arc<PolicyCache>,
+    /// What agents have in common.
+    pub shared: Arc<SharedTerms>,
+    /// Number of live agent actors in all shards.
+    pub live: Arc<AtomicUsize>,
+}
+
+/// The part of it that one shard adds.
+pub struct ShardContext {
+    /// Shared by all shards.
+    pub system: SystemContext,
+    /// No new requests: the verifier is stopping.
+    pub draining: Cell<bool>,
+    /// The shard's supervisor.
+    pub supervisor: OnceCell<Addr<ShardSupervisor>>,
+}
+
+impl ShardContext {
+    /// A context whose supervisor is not known yet.
+    #[must_use]
+    pub fn new(system: SystemContext) -> Self {
+        Self { system, draining: Cell::new(false), supervisor: OnceCell::new() }
+    }
+
+    /// The present.
+    pub fn now(&self) -> Now {
+        self.clock().now()
+    }
+
+    /// Fresh randomness for one transition.
+    pub fn entropy(&self) -> Entropy {
+        let mut bytes = [0; Entropy::LEN];
+        self.system.ports.entropy.fill(&mut bytes);
+        Entropy(bytes)
+    }
+
+    /// The terms of a transition.
+    pub fn terms(&self, has_share: bool) -> PullTerms<'_> {
+        PullTerms { settings: &self.system.settings, has_share }
+    }
+
+    /// How long changes that may wait are held back in an actor: five quotes, but not longer than a minute.
+    pub fn lazy_delay(&self) -> Duration {
+        (self.system.settings.quote_interval * 5).clamp(Duration::from_secs(10), Duration::from_mins(1))
+    }
+
+    /// The clock.
+    pub fn clock(&self) -> &Arc<dyn Clock> {
+        &self.system.ports.clock
+    }
+
+    /// The database.
+    pub fn store(&self) -> &Arc<dyn VerifierStore> {
+        &self.system.ports.store
+    }
+
+    /// The way to the agents.
+    pub fn transport(&self) -> &Arc<dyn EvidenceTransport> {
+        &self.system.ports.transport
+    }
+
+    /// The composer of notices.
+    pub fn composer(&self) -> &Arc<dyn RevocationComposer> {
+        &self.system.ports.composer
+    }
+
+    /// The appraiser.
+    pub fn appraiser(&self) -> &Arc<dyn Appraiser> {
+        &self.system.ports.appraiser
+    }
+
+    /// The writer.
+    pub fn writer(&self) -> &BatchWriter {
+        &self.system.writer
+    }
+}
+
+/// A stored agent that is to be attested.
+pub struct AgentSeed {
+    /// Its row.
+    pub record: Box<AgentRecord>,
+    /// How its first deadline is chosen.
+    pub start: Start,
+}
+
+/// How a first deadline is chosen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Start {
+    /// At once: just enrolled, or restarted after a crash.
+    AtOnce,
+    /// Spread over the interval: one of many that are started together.
+    Splayed,
+}

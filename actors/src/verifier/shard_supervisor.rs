@@ -1,0 +1,342 @@
+//! The supervisor of one shard: owns the actors of its agents, builds them anew after a crash, quarantines those that crash
+//! too often. It never waits, and does neither cryptography nor SQL of its own.
+
+use crate::ports::StoreError;
+use crate::runtime::exit_guard::{Exit, ExitGuard};
+use crate::runtime::restart_policy::{AfterCrash, RestartHistory};
+use crate::verifier::agent_actor::{AgentActor, Command, CommandOutcome, Obey, Snapshot, Tell};
+use crate::verifier::agent_material::AgentMaterial;
+use crate::verifier::progress_rows::facts_of;
+use crate::verifier::shard_context::{AgentSeed, ShardContext, Start, SystemContext};
+use crate::verifier::status::AgentSnapshot;
+use actix::{Actor, ActorFutureExt, Addr, AsyncContext, Context, Handler, Message, ResponseFuture, WrapFuture};
+use futures_util::future::join_all;
+use keylime_engine::ids::{AgentId, Generation};
+use keylime_engine::lifecycle::deadline::{splay, stable_hash};
+use keylime_engine::lifecycle::restore::{Restored, restore};
+use keylime_engine::lifecycle::{OperationalState, PullState};
+use keylime_engine::time::Timestamp;
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+/// The supervisor of one shard.
+pub struct ShardSupervisor {
+    shard: Rc<ShardContext>,
+    slots: HashMap<AgentId, Slot>,
+    /// When crashed actors are built anew.
+    restarts: BTreeSet<(Timestamp, AgentId)>,
+    generation: Generation,
+}
+
+struct Slot {
+    generation: Generation,
+    occupant: Occupant,
+    /// Only of agents whose actor has crashed.
+    history: Option<Box<RestartHistory>>,
+}
+
+enum Occupant {
+    Live(Addr<AgentActor>),
+    Restarting,
+    Quarantined,
+}
+
+/// Builds actors for stored agents; those that have one are left alone.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct Adopt(pub Vec<AgentSeed>);
+
+/// Has an agent's actor carry out a command; `None` when it has no live actor.
+#[derive(Message)]
+#[rtype(result = "Option<CommandOutcome>")]
+pub struct Route(pub AgentId, pub Command);
+
+/// Asks what is known of agents; those of which nothing is known are left out.
+#[derive(Message)]
+#[rtype(result = "Vec<AgentSnapshot>")]
+pub struct Survey(pub Vec<AgentId>);
+
+/// Forgets an agent whose row was deleted without its actor, and lifts a quarantine.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct Release(pub AgentId);
+
+/// Compares with the ids in the database; answers (ids without an actor, actors without a row).
+#[derive(Message)]
+#[rtype(result = "(Vec<AgentId>, Vec<AgentId>)")]
+pub struct Compare(pub Arc<HashSet<AgentId>>);
+
+/// Something for the shard's agents that needs no answer.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub enum Announce {
+    /// Policies of these agents were replaced.
+    PoliciesChanged(Vec<AgentId>),
+    /// A coalesced write found the row gone or in another state.
+    RowChanged(AgentId, Option<i32>),
+    /// The row of this agent is gone.
+    RowGone(AgentId),
+    /// No new requests to agents; held-back changes go to the writer.
+    Drain,
+}
+
+#[derive(Message)]
+#[rtype(result = "()")]
+struct AgentExited {
+    agent_id: AgentId,
+    generation: Generation,
+    exit: Exit,
+}
+
+impl ShardSupervisor {
+    /// Starts the supervisor on the current arbiter.
+    #[must_use]
+    pub fn start_here(system: SystemContext) -> Addr<Self> {
+        let shard = Rc::new(ShardContext::new(system));
+        let supervisor = Self {
+            shard: Rc::clone(&shard),
+            slots: HashMap::new(),
+            restarts: BTreeSet::new(),
+            generation: Generation::default(),
+        };
+        let address = supervisor.start();
+        // The cell is fresh, so it is empty.
+        let _ = shard.supervisor.set(address.clone());
+        address
+    }
+
+    fn adopt(&mut self, seed: AgentSeed) {
+        let agent_id = seed.record.agent_id.clone();
+        if matches!(self.slots.get(&agent_id), Some(Slot { occupant: Occupant::Live(_) | Occupant::Quarantined, .. })) {
+            return;
+        }
+        let now = self.shard.now();
+        let due = match seed.start {
+            Start::AtOnce => now.at,
+            Start::Splayed => {
+                now.at.after(splay(stable_hash(agent_id.as_str()), self.shard.system.settings.quote_interval))
+            }
+        };
+        let facts = facts_of(&seed.record);
+        let severity = &self.shard.system.settings.severity;
+        let state = match restore(seed.record.operational_state, facts, severity, due) {
+            Restored::State(state) => *state,
+            Restored::FinishDeletion => {
+                tracing::info!(target: "keylime.verifier", %agent_id, "finishing an interrupted deletion");
+                let write = crate::ports::VerifierWrite::Delete { agent_id };
+                // The row is compared again by the reconciler.
+                drop(self.shard.writer().durable(write, crate::persistence::batch_writer::Keep::UntilWritten));
+                return;
+            }
+        };
+        let system = &self.shard.system;
+        let (material, unusable) = match AgentMaterial::from_record(&seed.record, system.agent_tls, &system.shared) {
+            Ok(material) => (material, None),
+            Err(reason) => (AgentMaterial::unusable(agent_id.clone()), Some(reason.into_boxed_str())),
+        };
+        self.spawn_agent(agent_id, Arc::new(material), state, unusable);
+    }
+
+    fn spawn_agent(
+        &mut self,
+        agent_id: AgentId,
+        material: Arc<AgentMaterial>,
+        state: PullState,
+        unusable: Option<Box<str>>,
+    ) {
+        self.generation = self.generation.next();
+        let generation = self.generation;
+        let shard = Rc::clone(&self.shard);
+        let exiting = agent_id.clone();
+        let guard = ExitGuard::new(move |exit| {
+            let live = shard.system.live.fetch_sub(1, Ordering::Relaxed) - 1;
+            metrics::gauge!("keylime_verifier_live_actors").set(live as f64);
+            if let Some(supervisor) = shard.supervisor.get() {
+                supervisor.do_send(AgentExited { agent_id: exiting, generation, exit });
+            }
+        });
+        let actor = AgentActor::new(Rc::clone(&self.shard), material, state, guard, unusable);
+        let history = self.slots.remove(&agent_id).and_then(|slot| slot.history);
+        self.slots.insert(agent_id, Slot { generation, occupant: Occupant::Live(actor.start()), history });
+    }
+
+    fn live(&self, agent_id: &AgentId) -> Option<&Addr<AgentActor>> {
+        match self.slots.get(agent_id).map(|slot| &slot.occupant) {
+            Some(Occupant::Live(address)) => Some(address),
+            Some(Occupant::Restarting | Occupant::Quarantined) | None => None,
+        }
+    }
+
+    fn exited(&mut self, agent_id: AgentId, generation: Generation, exit: Exit) {
+        let Some(slot) = self.slots.get_mut(&agent_id).filter(|slot| slot.generation == generation) else {
+            return;
+        };
+        if exit == Exit::Stopped {
+            self.slots.remove(&agent_id);
+            return;
+        }
+        let now = self.shard.now().at;
+        match slot.history.get_or_insert_default().crashed(now) {
+            AfterCrash::Restart(delay) => {
+                metrics::counter!("keylime_verifier_actor_restarts_total").increment(1);
+                tracing::error!(target: "keylime.verifier", %agent_id, delay_seconds = delay.as_secs(), "actor crashed");
+                slot.occupant = Occupant::Restarting;
+                self.restarts.insert((now.after(delay), agent_id));
+            }
+            AfterCrash::Quarantine => {
+                metrics::counter!("keylime_verifier_quarantined_total").increment(1);
+                tracing::error!(target: "keylime.verifier", %agent_id, "actor crashed too often, quarantined");
+                slot.occupant = Occupant::Quarantined;
+            }
+        }
+    }
+
+    fn restart_due(&mut self, ctx: &mut Context<Self>) {
+        let now = self.shard.now().at;
+        while self.restarts.first().is_some_and(|(at, _)| *at <= now) {
+            let Some((_, agent_id)) = self.restarts.pop_first() else { return };
+            let store = Arc::clone(self.shard.store());
+            let wanted = agent_id.clone();
+            let load = async move { store.agent(wanted.as_str()).await };
+            ctx.spawn(load.into_actor(self).map(move |loaded, supervisor, _| supervisor.rebuild(agent_id, loaded)));
+        }
+    }
+
+    fn rebuild(&mut self, agent_id: AgentId, loaded: Result<Option<crate::ports::AgentRecord>, StoreError>) {
+        if !matches!(self.slots.get(&agent_id), Some(Slot { occupant: Occupant::Restarting, .. })) {
+            return;
+        }
+        match loaded {
+            Ok(Some(record)) => self.adopt(AgentSeed { record: Box::new(record), start: Start::AtOnce }),
+            Ok(None) => drop(self.slots.remove(&agent_id)),
+            Err(_) => {
+                let at = self.shard.now().at.after(Duration::from_secs(1));
+                self.restarts.insert((at, agent_id));
+            }
+        }
+    }
+
+    fn tell(&self, agent_id: &AgentId, message: Tell) {
+        if let Some(address) = self.live(agent_id) {
+            address.do_send(message);
+        }
+    }
+}
+
+impl Actor for ShardSupervisor {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        ctx.set_mailbox_capacity(MAILBOX);
+        ctx.run_interval(SUPERVISION_TICK, |supervisor, ctx| supervisor.restart_due(ctx));
+    }
+}
+
+impl Handler<Adopt> for ShardSupervisor {
+    type Result = ();
+
+    fn handle(&mut self, Adopt(seeds): Adopt, _: &mut Self::Context) {
+        for seed in seeds {
+            self.adopt(seed);
+        }
+    }
+}
+
+impl Handler<Route> for ShardSupervisor {
+    type Result = ResponseFuture<Option<CommandOutcome>>;
+
+    fn handle(&mut self, Route(agent_id, command): Route, _: &mut Self::Context) -> Self::Result {
+        let request = self.live(&agent_id).map(|address| address.send(Obey(command)));
+        Box::pin(async move {
+            match request {
+                // A mailbox error means that the actor ended meanwhile.
+                Some(request) => request.await.ok(),
+                None => None,
+            }
+        })
+    }
+}
+
+impl Handler<Survey> for ShardSupervisor {
+    type Result = ResponseFuture<Vec<AgentSnapshot>>;
+
+    fn handle(&mut self, Survey(agent_ids): Survey, _: &mut Self::Context) -> Self::Result {
+        let mut known = Vec::new();
+        let mut requests = Vec::new();
+        for agent_id in agent_ids {
+            match self.slots.get(&agent_id).map(|slot| &slot.occupant) {
+                Some(Occupant::Live(address)) => requests.push(address.send(Snapshot)),
+                Some(Occupant::Quarantined) => {
+                    known.push(AgentSnapshot { agent_id, live: None, failure_details: Vec::new(), quarantined: true });
+                }
+                Some(Occupant::Restarting) | None => {}
+            }
+        }
+        Box::pin(async move {
+            known.extend(join_all(requests).await.into_iter().flatten());
+            known
+        })
+    }
+}
+
+impl Handler<Release> for ShardSupervisor {
+    type Result = ();
+
+    fn handle(&mut self, Release(agent_id): Release, _: &mut Self::Context) {
+        if self.live(&agent_id).is_none() {
+            self.slots.remove(&agent_id);
+        }
+    }
+}
+
+impl Handler<Compare> for ShardSupervisor {
+    type Result = actix::MessageResult<Compare>;
+
+    fn handle(&mut self, Compare(stored): Compare, _: &mut Self::Context) -> Self::Result {
+        let missing = stored.iter().filter(|id| !self.slots.contains_key(*id)).cloned().collect();
+        let orphaned = self.slots.keys().filter(|id| !stored.contains(*id)).cloned().collect();
+        actix::MessageResult((missing, orphaned))
+    }
+}
+
+impl Handler<Announce> for ShardSupervisor {
+    type Result = ();
+
+    fn handle(&mut self, message: Announce, _: &mut Self::Context) {
+        match message {
+            Announce::PoliciesChanged(agent_ids) => {
+                for agent_id in agent_ids {
+                    self.tell(&agent_id, Tell::PolicyChanged);
+                }
+            }
+            Announce::RowChanged(agent_id, stored) => {
+                let stored = stored.and_then(|code| OperationalState::from_code(i64::from(code)));
+                self.tell(&agent_id, Tell::RowChanged(stored));
+            }
+            Announce::RowGone(agent_id) => self.tell(&agent_id, Tell::End),
+            Announce::Drain => {
+                self.shard.draining.set(true);
+                for slot in self.slots.values() {
+                    if let Occupant::Live(address) = &slot.occupant {
+                        address.do_send(Tell::Flush);
+                    }
+                }
+            }
+        }
+    }
+}
+
+impl Handler<AgentExited> for ShardSupervisor {
+    type Result = ();
+
+    fn handle(&mut self, message: AgentExited, _: &mut Self::Context) {
+        self.exited(message.agent_id, message.generation, message.exit);
+    }
+}
+
+const MAILBOX: usize = 1024;
+/// Resolution of restart delays.
+const SUPERVISION_TICK: Duration = Duration::from_millis(500);

@@ -1,0 +1,155 @@
+//! Enrolment of an agent (`verifier-v2.md` §3.1). Everything is checked before anything is stored.
+
+use super::agents_v2::{agent_id, refused, success};
+use super::policy_upload::{Upload, checked_name};
+use super::store_reply::{busy, store_failure};
+use super::{VERIFIER, VerifierSettings, VerifierState};
+use crate::authorization::{Permit, permitted};
+use crate::routing::{Call, Reply, Route};
+use actix_web::http::Method;
+use keylime_actors::ports::{NewBootPolicy, NewRuntimePolicy, PolicyChoice};
+use keylime_actors::verifier::{EnrolAgent, EnrolError};
+use keylime_engine::ids::AgentId;
+use keylime_schema::wire::api_version::ApiVersion;
+use keylime_schema::wire::v2::enrolment::EnrolmentRequest;
+use std::sync::Arc;
+
+mod material;
+
+/// The route of this resource.
+pub(super) fn routes() -> Vec<Route<VerifierState>> {
+    vec![Route::new(Method::POST, "/v2*/agents/:agent_id", add)]
+}
+
+async fn add(state: Arc<VerifierState>, call: Call, _: Permit<permitted::CreateAgent>) -> Reply {
+    let (agent, boot_policy_named) = match checked(&state.settings, &call).await {
+        Ok(checked) => checked,
+        Err(reply) => return reply,
+    };
+    let id = agent.agent_id.clone();
+    match state.backend.enrol(agent).await {
+        Ok(()) => success(),
+        Err(error) => enrolment_refused(&id, error, boot_policy_named),
+    }
+}
+
+/// Whether the request named its measured boot policy; the refusal is worded accordingly.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum BootPolicyName {
+    Given,
+    OfAgent,
+}
+
+async fn checked(settings: &VerifierSettings, call: &Call) -> Result<(EnrolAgent, BootPolicyName), Reply> {
+    let agent_id = agent_id(call)?;
+    if call.body().is_empty() {
+        return Err(refused(400, "Expected non zero content length"));
+    }
+    let body =
+        call.json().map_err(|error| refused(400, format!("Exception error: body is not valid JSON: {error}")))?;
+    let request =
+        EnrolmentRequest::from_json(body).map_err(|error| refused(400, format!("Exception error: {error}")))?;
+    let version = supported_version(request.supported_version.as_deref());
+    if version != ApiVersion::new(1, 0) && settings.agent_mtls && request.mtls_cert.is_none() {
+        return Err(refused(400, "mTLS certificate for agent is required!"));
+    }
+    material::check(&request).map_err(|problem| refused(400, format!("Exception error: {problem}")))?;
+    let (boot_policy, boot_policy_named) = boot_policy(&request, &agent_id)?;
+    let agent = EnrolAgent {
+        v: request.v.clone(),
+        ip: request.cloudagent_ip.clone(),
+        port: request.cloudagent_port,
+        verifier_ip: request.verifier_ip.clone().unwrap_or_else(|| settings.ip.clone()),
+        verifier_port: request.verifier_port.unwrap_or(i32::from(settings.port)),
+        tpm_policy: request.tpm_policy.clone(),
+        meta_data: request.metadata.clone(),
+        ima_sign_verification_keys: request.ima_sign_verification_keys.clone(),
+        revocation_key: request.revocation_key.clone(),
+        accept_tpm_hash_algs: request.accept_tpm_hash_algs.clone(),
+        accept_tpm_encryption_algs: request.accept_tpm_encryption_algs.clone(),
+        accept_tpm_signing_algs: request.accept_tpm_signing_algs.clone(),
+        ak_tpm: request.ak_tpm.clone(),
+        mtls_cert: request.mtls_cert.clone(),
+        supported_version: version.to_string(),
+        boot_policy,
+        runtime_policy: runtime_policy(settings, request, &agent_id).await?,
+        agent_id,
+    };
+    Ok((agent, boot_policy_named))
+}
+
+/// The version the agent is talked to in; one that nobody knows is replaced by the current one (the reference's rule).
+fn supported_version(text: Option<&str>) -> ApiVersion {
+    text.and_then(ApiVersion::parse).filter(|version| version.is_supported()).unwrap_or(ApiVersion::CURRENT)
+}
+
+async fn runtime_policy(
+    settings: &VerifierSettings,
+    request: EnrolmentRequest,
+    agent_id: &AgentId,
+) -> Result<PolicyChoice<NewRuntimePolicy>, Reply> {
+    let name = request.runtime_policy_name.as_deref().map(checked_name).transpose()?;
+    let upload = |name: String, text| Upload { name, text, key: request.runtime_policy_key, tpm_policy: None };
+    let of_agent = agent_id.as_str().to_owned();
+    match (name, request.runtime_policy) {
+        (Some(name), Some(text)) => Ok(PolicyChoice::New(upload(name, text).check(settings).await?)),
+        (Some(name), None) => Ok(PolicyChoice::Stored(name)),
+        (None, Some(text)) => Ok(PolicyChoice::StoredOrNew(upload(of_agent, text).check(settings).await?)),
+        (None, None) => Ok(PolicyChoice::StoredOrNew(Upload::of_empty_policy(of_agent).check(settings).await?)),
+    }
+}
+
+fn boot_policy(
+    request: &EnrolmentRequest,
+    agent_id: &AgentId,
+) -> Result<(PolicyChoice<NewBootPolicy>, BootPolicyName), Reply> {
+    let name = request.mb_policy_name.as_deref().map(checked_name).transpose()?;
+    let text = request.mb_policy.as_deref().map(Arc::<str>::from);
+    let supplied = text.as_ref().is_some_and(|text| !text.is_empty());
+    let of_agent = || agent_id.as_str().to_owned();
+    Ok(match (name, supplied) {
+        (Some(name), true) => (PolicyChoice::New(NewBootPolicy { name, text }), BootPolicyName::Given),
+        (Some(name), false) => (PolicyChoice::Stored(name), BootPolicyName::Given),
+        (None, true) => (PolicyChoice::New(NewBootPolicy { name: of_agent(), text }), BootPolicyName::OfAgent),
+        (None, false) => (PolicyChoice::StoredOrNew(NewBootPolicy { name: of_agent(), text }), BootPolicyName::OfAgent),
+    })
+}
+
+fn enrolment_refused(id: &AgentId, error: EnrolError, boot_policy_named: BootPolicyName) -> Reply {
+    match error {
+        EnrolError::AgentExists => {
+            refused(409, format!("Agent of uuid {id} already exists. Please use delete or update."))
+        }
+        EnrolError::RuntimePolicyExists(name) => refused(
+            409,
+            format!(
+                "IMA policy with name {name} already exists. Please use a different name or delete the allowlist from \
+                 the verifier."
+            ),
+        ),
+        EnrolError::RuntimePolicyMissing(name) => refused(404, format!("Could not find IMA policy with name {name}!")),
+        EnrolError::BootPolicyExists(name) => {
+            let advice = match boot_policy_named {
+                BootPolicyName::Given => "Please use a different name or delete the mb_policy from the verifier.",
+                BootPolicyName::OfAgent => "You can delete the mb_policy from the verifier.",
+            };
+            refused(409, format!("mb_policy with name {name} already exists. {advice}"))
+        }
+        EnrolError::BootPolicyMissing(name) => refused(404, format!("Could not find mb_policy with name {name}!")),
+        EnrolError::Invalid(problem) => refused(400, format!("Exception error: {problem}")),
+        EnrolError::Busy { retry_after_seconds } => busy(VERIFIER, retry_after_seconds),
+        EnrolError::Store(error) => store_failure(VERIFIER, &error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn unknown_versions_become_the_current_one() {
+        for (text, version) in [(Some("2.1"), "2.1"), (Some("1.0"), "1.0"), (Some("9.9"), "2.6"), (None, "2.6")] {
+            assert_eq!(supported_version(text).to_string(), version);
+        }
+    }
+}

@@ -1,0 +1,310 @@
+//! Backends that answer from a script.
+
+use async_trait::async_trait;
+use keylime_actors::ports::{
+    AgentPage, AgentRecord, BootPolicyRecord, NewBootPolicy, NewRuntimePolicy, OutboxRow, PolicyStoreError,
+    RegistrationRecord, RuntimePolicyRecord, StoreError, VerifierStore, VerifierWrite, WriteOutcome,
+};
+use keylime_actors::registrar::{ActivateError, DeleteError, RegisterAgent, RegisterError};
+use keylime_actors::verifier::{AgentStatus, AttestationStatus, CommandError, Deletion, EnrolAgent, EnrolError};
+use keylime_engine::ids::AgentId;
+use keylime_gateway::backend::{RegistrarBackend, VerifierBackend};
+use keylime_gateway::routes::{RegistrarState, VerifierSettings, VerifierState};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+/// Policies in memory; nothing else.
+#[derive(Default)]
+pub struct PolicyStore {
+    runtime: Mutex<BTreeMap<String, NewRuntimePolicy>>,
+    boot: Mutex<BTreeMap<String, NewBootPolicy>>,
+    /// Agents using a policy, by its name.
+    pub users: Mutex<BTreeMap<String, String>>,
+}
+
+impl PolicyStore {
+    fn unused(&self, name: &str) -> Result<(), PolicyStoreError> {
+        self.users.lock().unwrap().get(name).map_or(Ok(()), |agent| Err(PolicyStoreError::InUse(agent.clone())))
+    }
+
+    fn users_of(&self, name: &str) -> Vec<AgentId> {
+        self.users.lock().unwrap().get(name).map(|agent| AgentId::parse(agent).unwrap()).into_iter().collect()
+    }
+}
+
+#[async_trait]
+impl VerifierStore for PolicyStore {
+    async fn agents_page(&self, _: Option<&str>, _: Option<&str>, _: u64) -> Result<AgentPage, StoreError> {
+        Ok(AgentPage::default())
+    }
+    async fn agent(&self, _: &str) -> Result<Option<AgentRecord>, StoreError> {
+        Ok(None)
+    }
+    async fn agent_ids(&self, _: Option<&str>) -> Result<Vec<String>, StoreError> {
+        Ok(Vec::new())
+    }
+    async fn write(&self, batch: Vec<VerifierWrite>) -> Result<Vec<WriteOutcome>, StoreError> {
+        Ok(batch.iter().map(|_| WriteOutcome::Written).collect())
+    }
+    async fn runtime_policy_by_id(&self, _: i32) -> Result<Option<RuntimePolicyRecord>, StoreError> {
+        Ok(None)
+    }
+    async fn runtime_policy(&self, name: &str) -> Result<Option<RuntimePolicyRecord>, StoreError> {
+        Ok(self.runtime.lock().unwrap().get(name).map(|policy| RuntimePolicyRecord {
+            id: 1,
+            name: policy.name.clone(),
+            text: policy.text.clone(),
+            checksum: policy.checksum.clone(),
+            generator: policy.generator,
+            tpm_policy: policy.tpm_policy.clone(),
+        }))
+    }
+    async fn runtime_policy_names(&self) -> Result<Vec<String>, StoreError> {
+        Ok(self.runtime.lock().unwrap().keys().cloned().collect())
+    }
+    async fn create_runtime_policy(&self, policy: NewRuntimePolicy) -> Result<(), PolicyStoreError> {
+        let mut policies = self.runtime.lock().unwrap();
+        if policies.contains_key(&policy.name) {
+            return Err(PolicyStoreError::Exists);
+        }
+        policies.insert(policy.name.clone(), policy);
+        Ok(())
+    }
+    async fn update_runtime_policy(&self, policy: NewRuntimePolicy) -> Result<Vec<AgentId>, PolicyStoreError> {
+        let users = self.users_of(&policy.name);
+        match self.runtime.lock().unwrap().get_mut(&policy.name) {
+            Some(stored) => *stored = policy,
+            None => return Err(PolicyStoreError::Missing),
+        }
+        Ok(users)
+    }
+    async fn delete_runtime_policy(&self, name: &str) -> Result<(), PolicyStoreError> {
+        self.unused(name)?;
+        self.runtime.lock().unwrap().remove(name).map(drop).ok_or(PolicyStoreError::Missing)
+    }
+    async fn boot_policy_by_id(&self, _: i32) -> Result<Option<BootPolicyRecord>, StoreError> {
+        Ok(None)
+    }
+    async fn boot_policy(&self, name: &str) -> Result<Option<BootPolicyRecord>, StoreError> {
+        Ok(self.boot.lock().unwrap().get(name).map(|policy| BootPolicyRecord {
+            id: 1,
+            name: policy.name.clone(),
+            text: policy.text.clone(),
+        }))
+    }
+    async fn boot_policy_names(&self) -> Result<Vec<String>, StoreError> {
+        Ok(self.boot.lock().unwrap().keys().cloned().collect())
+    }
+    async fn create_boot_policy(&self, policy: NewBootPolicy) -> Result<(), PolicyStoreError> {
+        let mut policies = self.boot.lock().unwrap();
+        if policies.contains_key(&policy.name) {
+            return Err(PolicyStoreError::Exists);
+        }
+        policies.insert(policy.name.clone(), policy);
+        Ok(())
+    }
+    async fn update_boot_policy(&self, policy: NewBootPolicy) -> Result<Vec<AgentId>, PolicyStoreError> {
+        let users = self.users_of(&policy.name);
+        match self.boot.lock().unwrap().get_mut(&policy.name) {
+            Some(stored) => *stored = policy,
+            None => return Err(PolicyStoreError::Missing),
+        }
+        Ok(users)
+    }
+    async fn delete_boot_policy(&self, name: &str) -> Result<(), PolicyStoreError> {
+        self.unused(name)?;
+        self.boot.lock().unwrap().remove(name).map(drop).ok_or(PolicyStoreError::Missing)
+    }
+    async fn outbox_pending(&self, _: u64) -> Result<Vec<OutboxRow>, StoreError> {
+        Ok(Vec::new())
+    }
+}
+
+/// A verifier whose agents do nothing.
+pub struct ScriptedVerifier {
+    pub agents: Mutex<BTreeMap<String, AgentStatus>>,
+    pub enrolled: Mutex<Vec<EnrolAgent>>,
+    pub changed: Mutex<Vec<AgentId>>,
+    /// How long a status takes.
+    pub delay: Duration,
+    /// The database is away.
+    pub away: bool,
+    pub policies: Arc<PolicyStore>,
+    pub store: Arc<dyn VerifierStore>,
+}
+
+impl Default for ScriptedVerifier {
+    fn default() -> Self {
+        let policies = Arc::new(PolicyStore::default());
+        Self {
+            agents: Mutex::default(),
+            enrolled: Mutex::default(),
+            changed: Mutex::default(),
+            delay: Duration::ZERO,
+            away: false,
+            store: Arc::clone(&policies) as Arc<dyn VerifierStore>,
+            policies,
+        }
+    }
+}
+
+impl ScriptedVerifier {
+    pub fn with_agents(ids: impl IntoIterator<Item = String>) -> Self {
+        let verifier = Self::default();
+        verifier.agents.lock().unwrap().extend(ids.into_iter().map(|id| (id.clone(), status(&id))));
+        verifier
+    }
+
+    fn reachable(&self) -> Result<(), StoreError> {
+        if self.away { Err(StoreError::Unavailable("scripted".to_owned())) } else { Ok(()) }
+    }
+}
+
+#[async_trait]
+impl VerifierBackend for ScriptedVerifier {
+    async fn enrol(&self, request: EnrolAgent) -> Result<(), EnrolError> {
+        self.reachable()?;
+        let id = request.agent_id.as_str().to_owned();
+        if self.agents.lock().unwrap().contains_key(&id) {
+            return Err(EnrolError::AgentExists);
+        }
+        self.agents.lock().unwrap().insert(id.clone(), status(&id));
+        self.enrolled.lock().unwrap().push(request);
+        Ok(())
+    }
+    async fn status(&self, agent_id: &AgentId) -> Result<Option<AgentStatus>, StoreError> {
+        tokio::time::sleep(self.delay).await;
+        self.reachable()?;
+        Ok(self.agents.lock().unwrap().get(agent_id.as_str()).cloned())
+    }
+    async fn statuses(
+        &self,
+        verifier_id: Option<&str>,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<AgentStatus>, StoreError> {
+        self.reachable()?;
+        let agents = self.agents.lock().unwrap();
+        let matching = agents.values().filter(|a| verifier_id.is_none_or(|id| a.verifier_id == id));
+        Ok(matching.filter(|a| after.is_none_or(|id| a.agent_id.as_str() > id)).take(limit).cloned().collect())
+    }
+    async fn agent_ids(&self, verifier_id: Option<&str>) -> Result<Vec<String>, StoreError> {
+        self.reachable()?;
+        let agents = self.agents.lock().unwrap();
+        let matching = agents.values().filter(|a| verifier_id.is_none_or(|id| a.verifier_id == id));
+        Ok(matching.map(|agent| agent.agent_id.clone()).collect())
+    }
+    async fn delete(&self, agent_id: &AgentId) -> Result<Deletion, CommandError> {
+        self.reachable()?;
+        match self.agents.lock().unwrap().remove(agent_id.as_str()) {
+            Some(_) => Ok(Deletion::Done),
+            None => Err(CommandError::NotFound),
+        }
+    }
+    async fn reactivate(&self, agent_id: &AgentId) -> Result<(), CommandError> {
+        self.agents.lock().unwrap().get(agent_id.as_str()).map(drop).ok_or(CommandError::NotFound)
+    }
+    async fn stop(&self, agent_id: &AgentId) -> Result<(), CommandError> {
+        self.agents.lock().unwrap().get(agent_id.as_str()).map(drop).ok_or(CommandError::NotFound)
+    }
+    async fn policy_changed(&self, agents: Vec<AgentId>) {
+        self.changed.lock().unwrap().extend(agents);
+    }
+    fn store(&self) -> &Arc<dyn VerifierStore> {
+        &self.store
+    }
+    fn ready(&self) -> Result<(), &'static str> {
+        Ok(())
+    }
+}
+
+/// The state of a verifier's handlers over a backend.
+pub fn verifier_state(backend: Arc<ScriptedVerifier>) -> VerifierState {
+    VerifierState { backend, settings: settings() }
+}
+
+/// Keylime's defaults.
+pub fn settings() -> VerifierSettings {
+    VerifierSettings {
+        ip: "127.0.0.1".to_owned(),
+        port: 8881,
+        agent_mtls: true,
+        quote_interval: 2.0,
+        policy_signatures_required: false,
+        signing_keys: PathBuf::from("/nonexistent"),
+    }
+}
+
+/// An agent that is attested, as the golden files show one.
+pub fn status(id: &str) -> AgentStatus {
+    let texts = |items: &[&str]| items.iter().map(|item| (*item).to_owned()).collect();
+    AgentStatus {
+        agent_id: id.to_owned(),
+        operational_state: Some(3),
+        v: Some("R1cdHIqvUOHsSfBifu6tf9yGyIDpQo4Cbqoi5w2WI0k=".to_owned()),
+        ip: Some("127.0.0.1".to_owned()),
+        port: Some(31896),
+        tpm_policy: "{\"mask\": \"0x400\"}".to_owned(),
+        meta_data: "{}".to_owned(),
+        has_mb_refstate: false,
+        has_runtime_policy: true,
+        accept_tpm_hash_algs: texts(&["sha512", "sha384", "sha256"]),
+        accept_tpm_encryption_algs: texts(&["ecc", "rsa"]),
+        accept_tpm_signing_algs: texts(&["ecschnorr", "rsassa"]),
+        hash_alg: "sha256".to_owned(),
+        enc_alg: "rsa2048".to_owned(),
+        sign_alg: "rsassa".to_owned(),
+        verifier_id: "default".to_owned(),
+        verifier_ip: "127.0.0.1".to_owned(),
+        verifier_port: 31897,
+        severity_level: None,
+        last_event_id: None,
+        attestation_count: 148,
+        last_received_quote: 1_795_432_813,
+        last_successful_attestation: 1_795_432_813,
+        attestation_status: AttestationStatus::Pass,
+        failure_details: Vec::new(),
+        quarantined: false,
+    }
+}
+
+/// A registrar that accepts everything.
+#[derive(Default)]
+pub struct ScriptedRegistrar {
+    pub registered: Mutex<Vec<RegisterAgent>>,
+}
+
+#[async_trait]
+impl RegistrarBackend for ScriptedRegistrar {
+    async fn register(&self, request: RegisterAgent) -> Result<String, RegisterError> {
+        self.registered.lock().unwrap().push(request);
+        Ok("blob".to_owned())
+    }
+    async fn activate(&self, _: &str, auth_tag: &str) -> Result<(), ActivateError> {
+        if auth_tag == "right" { Ok(()) } else { Err(ActivateError::WrongTag) }
+    }
+    async fn registration(&self, agent_id: &str) -> Result<Option<RegistrationRecord>, StoreError> {
+        let known = agent_id == "active" || agent_id == "inactive";
+        Ok(known.then(|| RegistrationRecord {
+            agent_id: agent_id.to_owned(),
+            active: agent_id == "active",
+            regcount: 1,
+            ..RegistrationRecord::default()
+        }))
+    }
+    async fn registration_ids(&self) -> Result<Vec<String>, StoreError> {
+        Ok(vec!["active".to_owned(), "inactive".to_owned()])
+    }
+    async fn delete(&self, agent_id: &str) -> Result<(), DeleteError> {
+        if agent_id == "active" { Ok(()) } else { Err(DeleteError::NotFound) }
+    }
+    fn ready(&self) -> bool {
+        true
+    }
+}
+
+pub fn registrar_state(backend: Arc<ScriptedRegistrar>) -> RegistrarState {
+    RegistrarState { backend }
+}

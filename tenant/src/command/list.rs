@@ -1,0 +1,87 @@
+//! `cvlist`, `reglist` and `bulkinfo`.
+
+use serde_json::Value;
+use tracing::{info, warn};
+
+use super::status::name_state;
+use crate::error::TenantError;
+use crate::output::{body_repr, compact, printable};
+use crate::session::Session;
+
+/// What the state of an agent that attests by itself is shown as.
+const NO_STATE: &str = "Not applicable (Push Mode)";
+
+/// The ids of the verifier's agents. A verifier that refuses is reported and is no error.
+pub(super) async fn verifier(session: &mut Session) -> Result<(), TenantError> {
+    let verifier_id = session.options.value("verifier_id").unwrap_or_default().to_owned();
+    let reply = session.verifier.list(&verifier_id).await?;
+    let address = session.verifier.address().clone();
+    let name = session.verifier.name();
+    match reply.status {
+        200 => {}
+        404 => {
+            info!(
+                target: "keylime.tenant",
+                "Verifier at {} with Port {} does not have agents.", address.host, address.port
+            );
+            return Ok(());
+        }
+        503 => {
+            warn!(target: "keylime.tenant", "Cannot connect to {name}. Connection refused.");
+            return Ok(());
+        }
+        504 => {
+            warn!(target: "keylime.tenant", "{name} timed out.");
+            return Ok(());
+        }
+        other => {
+            let message = format!("Status command response: {other} Unexpected response from {name}.");
+            return Err(TenantError::refused(format!("{message} {}", printable(&reply.status_text()))));
+        }
+    }
+    let results = reply.results().ok_or(TenantError::Malformed { peer: "verifier" })?;
+    info!(
+        target: "keylime.tenant",
+        "From verifier {} port {} retrieved: \"{}\"\n", address.host, address.port, body_repr(&reply)
+    );
+    info!(target: "keylime.tenant", "Agent list from {name} retrieved: \n{}", compact(&results));
+    Ok(())
+}
+
+/// The ids of the registrar's agents.
+pub(super) async fn registrar(session: &mut Session) -> Result<(), TenantError> {
+    let registrar = session.registrar()?;
+    let answer = registrar.list().await?;
+    let address = registrar.address().clone();
+    info!(
+        target: "keylime.tenant",
+        "From registrar {} port {} retrieved {}\n", address.host, address.port, compact(&answer)
+    );
+    let results = answer.get("results").cloned().ok_or(TenantError::Malformed { peer: "registrar" })?;
+    info!(target: "keylime.tenant", "Agent list from Registrar ({address}) retrieved: \n{}", compact(&results));
+    Ok(())
+}
+
+/// The states of all of the verifier's agents.
+pub(super) async fn bulk(session: &mut Session) -> Result<(), TenantError> {
+    let verifier_id = session.options.value("verifier_id").unwrap_or_default().to_owned();
+    let reply = session.verifier.bulk(&verifier_id).await?;
+    let name = session.verifier.name();
+    if reply.status != 200 {
+        let message = format!("Status command response: {} Unexpected response from {name}.", reply.status);
+        return Err(TenantError::refused(format!("{message} {}", printable(&reply.status_text()))));
+    }
+    let malformed = || TenantError::Malformed { peer: "verifier" };
+    let Some(Value::Object(mut agents)) = reply.results() else { return Err(malformed()) };
+    for agent in agents.values_mut() {
+        let agent = agent.as_object_mut().ok_or_else(malformed)?;
+        let state = agent.get_mut("operational_state").ok_or_else(malformed)?;
+        if state.is_null() {
+            *state = Value::from(NO_STATE);
+        }
+        name_state(agent);
+    }
+    let shown = compact(&Value::Object(agents));
+    info!(target: "keylime.tenant", "Bulk Agent Info:\n{shown}");
+    Ok(())
+}
