@@ -11,7 +11,7 @@ pub(super) struct GroupCommit(mpsc::Sender<Write>);
 
 enum Write {
     Register {
-        seen: Option<RegistrationRecord>,
+        seen: Option<Box<RegistrationRecord>>,
         record: Box<RegistrationRecord>,
         reply: oneshot::Sender<Result<RegistrationOutcome, StoreError>>,
     },
@@ -44,7 +44,7 @@ impl GroupCommit {
         record: RegistrationRecord,
     ) -> Result<RegistrationOutcome, StoreError> {
         let (reply, answer) = oneshot::channel();
-        self.queue(Write::Register { seen, record: Box::new(record), reply }).await?;
+        self.queue(Write::Register { seen: seen.map(Box::new), record: Box::new(record), reply }).await?;
         answer.await.unwrap_or_else(|_| Err(stopped()))
     }
 
@@ -93,7 +93,7 @@ async fn commit(store: &dyn RegistrarStore, batch: Vec<Write>) {
     for write in batch {
         match write {
             Write::Register { seen, record, reply } => {
-                rows.push((seen, *record));
+                rows.push((seen.map(|row| *row), *record));
                 row_replies.push(reply);
             }
             Write::Delete { agent_id, reply } => {

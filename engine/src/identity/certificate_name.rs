@@ -19,7 +19,7 @@ impl<'a> CertificateName<'a> {
     }
 
     /// The relative names in order, each as a sorted list of (attribute, value); `None` when malformed or oversized.
-    fn parts(self) -> Option<Vec<Vec<(&'a [u8], Value<'a>)>>> {
+    fn parts(self) -> Option<Vec<RelativeName<'a>>> {
         let mut parts = Vec::new();
         let mut names = Reader::new(Reader::new(self.0).expect(der::SEQUENCE).ok()?.content);
         while names.peek().is_some() {
@@ -48,6 +48,9 @@ impl PartialEq for CertificateName<'_> {
 
 impl Eq for CertificateName<'_> {}
 
+/// The attributes of one relative name, sorted: their order in a set means nothing.
+type RelativeName<'a> = Vec<(&'a [u8], Value<'a>)>;
+
 /// A value: text of whatever string type, or the bytes of something else with their tag.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Value<'a> {
@@ -67,7 +70,7 @@ impl<'a> Value<'a> {
             0x1e => {
                 let units: Vec<u16> =
                     bytes.chunks_exact(2).map(|pair| u16::from_be_bytes([pair[0], pair[1]])).collect();
-                (bytes.len() % 2 == 0).then(|| String::from_utf16(&units).ok()).flatten()
+                bytes.len().is_multiple_of(2).then(|| String::from_utf16(&units).ok()).flatten()
             }
             _ => None,
         };
