@@ -12,7 +12,7 @@ pub(super) struct GroupCommit(mpsc::Sender<Write>);
 #[allow(clippy::large_enum_variant, reason = "nearly every write is a registration")]
 enum Write {
     Register {
-        seen: Option<RegistrationRecord>,
+        seen: Option<Box<RegistrationRecord>>,
         record: Box<RegistrationRecord>,
         reply: oneshot::Sender<Result<RegistrationOutcome, StoreError>>,
     },
@@ -45,7 +45,7 @@ impl GroupCommit {
         record: RegistrationRecord,
     ) -> Result<RegistrationOutcome, StoreError> {
         let (reply, answer) = oneshot::channel();
-        self.queue(Write::Register { seen, record: Box::new(record), reply }).await?;
+        self.queue(Write::Register { seen: seen.map(Box::new), record: Box::new(record), reply }).await?;
         answer.await.unwrap_or_else(|_| Err(stopped()))
     }
 
@@ -94,7 +94,7 @@ async fn commit(store: &dyn RegistrarStore, batch: Vec<Write>) {
     for write in batch {
         match write {
             Write::Register { seen, record, reply } => {
-                rows.push((seen, *record));
+                rows.push((seen.map(|row| *row), *record));
                 row_replies.push(reply);
             }
             Write::Delete { agent_id, reply } => {

@@ -18,10 +18,15 @@ pub struct ZeroMq {
 }
 
 impl ZeroMq {
-    /// Takes address and port; binds when the first notice is published. An IPv6 address needs no brackets.
+    /// Takes address and port; binds when the first notice is published. An IPv6 address needs no brackets, and `*` means
+    /// every IPv4 address, as in ZeroMQ itself.
     #[must_use]
     pub fn new(ip: &str, port: u16) -> Self {
-        let host = if ip.contains(':') { format!("[{ip}]") } else { ip.to_owned() };
+        let host = match ip {
+            "*" => "0.0.0.0".to_owned(),
+            ip if ip.contains(':') && !ip.starts_with('[') => format!("[{ip}]"),
+            ip => ip.to_owned(),
+        };
         Self { endpoint: format!("tcp://{host}:{port}"), socket: Mutex::new(None) }
     }
 

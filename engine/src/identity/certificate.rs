@@ -189,3 +189,119 @@ const PEM_END: &str = "-----END CERTIFICATE-----";
 /// Python's decoder does not look at the unused bits of the last character.
 const TOLERANT: GeneralPurpose =
     GeneralPurpose::new(&base64::alphabet::STANDARD, GeneralPurposeConfig::new().with_decode_allow_trailing_bits(true));
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::identity::certificate_store::{CertificateStore, NotEndorsed};
+    use crate::identity::subject_key::SubjectKey;
+    use proptest::prelude::*;
+
+    /// Certificates made with OpenSSL: an authority on P-384 (SHA-384), a leaf on P-521 that it signed, its SPKI with a
+    /// compressed point, an RSA-PSS signed leaf, and a leaf whose RSA key stands under the identifier of RSAES-OAEP.
+    fn made(name: &str) -> String {
+        let data = include_str!("../../tests/data/certificates.json");
+        let data: serde_json::Value = serde_json::from_str(data).unwrap();
+        data[name].as_str().unwrap().to_owned()
+    }
+
+    fn store(names: &[&str]) -> CertificateStore {
+        let files: Vec<(String, String)> = names.iter().map(|name| ((*name).to_owned(), made(name))).collect();
+        let (store, skipped) = CertificateStore::from_pem_files(files.iter().map(|(n, t)| (n.as_str(), t.as_str())));
+        assert_eq!(skipped, []);
+        store
+    }
+
+    fn certificate(name: &str) -> Certificate {
+        Certificate::from_text(&made(name)).unwrap()
+    }
+
+    #[test]
+    fn the_direct_issuer_must_be_in_the_store() {
+        let leaf = certificate("leaf_p521");
+        assert_eq!(*leaf.form(), CertificateForm::Strict);
+        assert_eq!(store(&["authority_p384", "authority_rsa"]).endorses(&leaf), Ok(()));
+        assert_eq!(store(&["authority_rsa"]).endorses(&leaf), Err(NotEndorsed::UnknownIssuer));
+        assert_eq!(store(&["impostor_p384"]).endorses(&leaf), Err(NotEndorsed::Signature));
+        assert_eq!(store(&["impostor_p384", "authority_p384"]).endorses(&leaf), Ok(()), "any certificate of the name");
+        assert_eq!(CertificateStore::default().endorses(&leaf), Err(NotEndorsed::UnknownIssuer));
+    }
+
+    #[test]
+    fn one_level_only() {
+        let below = certificate("below_intermediate");
+        assert_eq!(store(&["authority_rsa"]).endorses(&below), Err(NotEndorsed::UnknownIssuer));
+        assert_eq!(store(&["intermediate"]).endorses(&below), Ok(()));
+        assert_eq!(store(&["authority_rsa"]).endorses(&certificate("intermediate")), Ok(()));
+    }
+
+    #[test]
+    fn pss_signatures_do_not_verify_and_sha1_ones_do() {
+        let store = store(&["authority_rsa"]);
+        assert_eq!(store.endorses(&certificate("leaf_pss")), Err(NotEndorsed::Unsupported));
+        assert_eq!(store.endorses(&certificate("leaf_sha1")), Ok(()));
+    }
+
+    #[test]
+    fn one_key_has_one_form_however_it_is_written() {
+        let plain = certificate("leaf_rsa").subject_key().unwrap();
+        assert_eq!(certificate("leaf_rsa_oaep").subject_key().unwrap(), plain);
+        let SubjectKey::Ec { point, .. } = certificate("leaf_p521").subject_key().unwrap() else { panic!("a curve") };
+        let compressed = STANDARD.decode(made("leaf_p521_compressed_spki")).unwrap();
+        let SubjectKey::Ec { point: expanded, .. } = SubjectKey::from_spki_der(&compressed).unwrap() else {
+            panic!("a curve")
+        };
+        assert_eq!(expanded, point);
+    }
+
+    #[test]
+    fn only_the_first_certificate_of_a_pem_text_counts() {
+        let chain = made("leaf_p521") + &made("authority_p384");
+        assert_eq!(Certificate::from_text(&chain).unwrap().der(), certificate("leaf_p521").der());
+        let base64 = certificate("leaf_p521").to_base64();
+        assert_eq!(Certificate::from_text(&base64).unwrap().der(), certificate("leaf_p521").der());
+        for text in ["", "junk", "-----BEGIN CERTIFICATE-----", "x-----BEGIN CERTIFICATE-----\n", "MA=="] {
+            assert!(Certificate::from_text(text).is_err(), "{text:?}");
+        }
+        assert_eq!(Certificate::from_der(vec![0; MAX_CERTIFICATE_BYTES + 1]), Err(CertificateError::TooLong));
+    }
+
+    #[test]
+    fn wasteful_lengths_are_read_leniently_and_still_verify() {
+        let strict = certificate("leaf_p521");
+        // The outer length in three octets where two suffice.
+        let mut der = strict.der().to_vec();
+        assert_eq!(der[1], 0x82);
+        der.splice(1..2, [0x83, 0]);
+        let lenient = Certificate::from_der(der).unwrap();
+        assert!(matches!(lenient.form(), CertificateForm::Lenient(_)));
+        assert_eq!(lenient.subject_key().unwrap(), strict.subject_key().unwrap());
+        assert_eq!(store(&["authority_p384"]).endorses(&lenient), Ok(()));
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_judged_without_a_panic(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
+            if let Ok(certificate) = Certificate::from_der(bytes) {
+                let _ = certificate.subject_key();
+            }
+        }
+
+        /// No changed byte of the signed part or the signature is endorsed.
+        #[test]
+        fn a_changed_certificate_is_not_endorsed(at in 0..600_usize, flip in 1..=255_u8) {
+            let leaf = certificate("leaf_p521");
+            let mut der = leaf.der().to_vec();
+            let at = at % der.len();
+            der[at] ^= flip;
+            let store = store(&["authority_p384"]);
+            if let Ok(changed) = Certificate::from_der(der) {
+                let _ = changed.subject_key();
+                // The outer lengths and the second copy of the algorithm are not signed, but must still fit.
+                let unsigned = changed.der()[changed.tbs.clone()] == leaf.der()[leaf.tbs.clone()]
+                    && changed.der()[changed.signature.clone()] == leaf.der()[leaf.signature.clone()];
+                prop_assert!(unsigned || store.endorses(&changed).is_err());
+            }
+        }
+    }
+}

@@ -19,8 +19,7 @@ impl<'a> CertificateName<'a> {
     }
 
     /// The relative names in order, each as a sorted list of (attribute, value); `None` when malformed or oversized.
-    #[allow(clippy::type_complexity, reason = "read once, next to its documentation")]
-    fn parts(self) -> Option<Vec<Vec<(&'a [u8], Value<'a>)>>> {
+    fn parts(self) -> Option<Vec<RelativeName<'a>>> {
         let mut parts = Vec::new();
         let mut names = Reader::new(Reader::new(self.0).expect(der::SEQUENCE).ok()?.content);
         while names.peek().is_some() {
@@ -48,6 +47,9 @@ impl PartialEq for CertificateName<'_> {
 }
 
 impl Eq for CertificateName<'_> {}
+
+/// The attributes of one relative name, sorted: their order in a set means nothing.
+type RelativeName<'a> = Vec<(&'a [u8], Value<'a>)>;
 
 /// A value: text of whatever string type, or the bytes of something else with their tag.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -22,7 +22,14 @@ pub(super) fn check(
         match AttestationKey::from_base64(iak) {
             Ok(key) => {
                 let stored = merged.iak_cert.as_deref();
-                same_key("iak_tpm", key.public_key(), "iak_cert", members.iak_cert.value(), stored, errors);
+                same_key(
+                    "iak_tpm",
+                    key.public_key(),
+                    "iak_cert",
+                    members.iak_cert.value().map(Box::as_ref),
+                    stored,
+                    errors,
+                );
                 if members.iak_tpm.is_present() {
                     certified_by(&key, request, members, ak, errors);
                 }
@@ -34,7 +41,14 @@ pub(super) fn check(
         match PublicArea::from_base64(idevid) {
             Ok(area) => {
                 let stored = merged.idevid_cert.as_deref();
-                same_key("idevid_tpm", area.key(), "idevid_cert", members.idevid_cert.value(), stored, errors);
+                same_key(
+                    "idevid_tpm",
+                    area.key(),
+                    "idevid_cert",
+                    members.idevid_cert.value().map(Box::as_ref),
+                    stored,
+                    errors,
+                );
             }
             Err(error) => errors.push(format!("idevid_tpm: {error}")),
         }

@@ -20,9 +20,10 @@ use crate::tpm::public_key::PublicKey;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value};
+use std::fmt;
 
 /// A registration as it is stored: keys and certificates in base64 of TPM2B_PUBLIC and DER.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Clone, PartialEq, Eq, Default)]
 pub struct Registration {
     /// The activation challenge, base64: the key of the tag that proves activation. Secret until then.
     pub challenge: Option<String>,
@@ -50,6 +51,18 @@ pub struct Registration {
     pub regcount: i32,
     /// Whether the challenge was answered.
     pub active: bool,
+}
+
+impl fmt::Debug for Registration {
+    /// Shows whose registration it is, and never the challenge (CVE-2023-38201).
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Registration")
+            .field("aik_tpm", &self.aik_tpm)
+            .field("ek_tpm", &self.ek_tpm)
+            .field("regcount", &self.regcount)
+            .field("active", &self.active)
+            .finish_non_exhaustive()
+    }
 }
 
 /// Which root identity a machine must have (option `tpm_identity`).
@@ -177,7 +190,14 @@ pub fn register(
         && (members.ek_tpm.is_present() || members.ekcert.is_present())
     {
         let certificate = merged.ekcert.as_deref();
-        same_key("ek_tpm", ek.public_key(), "ekcert", members.ekcert.value(), certificate, &mut errors);
+        same_key(
+            "ek_tpm",
+            ek.public_key(),
+            "ekcert",
+            members.ekcert.value().map(Box::as_ref),
+            certificate,
+            &mut errors,
+        );
     }
     device_identity::check(request, rules.tpm_identity, &members, &merged, ak.as_ref(), &mut errors);
     // In every mode the challenge is made with the EK, and the AK is what is challenged.
@@ -303,7 +323,7 @@ pub(super) fn same_key(
     key_name: &str,
     key: &PublicKey,
     certificate_name: &str,
-    sent: Option<&Box<Certificate>>,
+    sent: Option<&Certificate>,
     stored: Option<&str>,
     errors: &mut Vec<String>,
 ) {

@@ -84,6 +84,8 @@ fn the_right_tag_activates_and_every_other_does_not() {
         assert!(activate(&agent_id, &row, wrong).is_err());
     }
     assert!(activate(&AgentId::parse("another").unwrap(), &row, &tag).is_err());
+    let shown = format!("{row:?}");
+    assert!(!shown.contains(row.challenge.as_deref().unwrap()) && !shown.contains(&tag));
     assert!(activate(&agent_id, &Registration { challenge: None, ..row }, &tag).is_err());
 }
 
