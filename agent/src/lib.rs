@@ -15,6 +15,8 @@
 //!
 //! The agent proves what its TPM says and decides nothing about trust; that is the verifier's part.
 
+#![forbid(unsafe_code)]
+
 pub mod agent_data;
 pub mod api_version;
 pub mod certificate;
