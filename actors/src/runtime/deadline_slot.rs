@@ -29,11 +29,12 @@ pub enum Fired {
 }
 
 impl DeadlineSlot {
-    /// Replaces the deadline.
+    /// Replaces the deadline. `wake` is when the timer may fire at the latest: a time before `at` at which the deadline is
+    /// likely to have moved to, so that moving it there costs nothing; else `at` itself.
     pub fn set<A>(
         &mut self,
-        at: Timestamp,
-        reason: DeadlineReason,
+        (at, reason): (Timestamp, DeadlineReason),
+        wake: Timestamp,
         now: Timestamp,
         ctx: &mut A::Context,
         fire: fn(&mut A, &mut A::Context),
@@ -46,9 +47,9 @@ impl DeadlineSlot {
             Some((armed, _)) if armed <= at => {}
             Some((_, handle)) => {
                 ctx.cancel_future(handle);
-                self.arm(at, now, ctx, fire);
+                self.arm(at.min(wake), now, ctx, fire);
             }
-            None => self.arm(at, now, ctx, fire),
+            None => self.arm(at.min(wake), now, ctx, fire),
         }
     }
 

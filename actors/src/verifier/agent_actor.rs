@@ -335,7 +335,7 @@ impl Actor for AgentActor {
             let now = actor.shard.now();
             let due = actor.state.as_ref().filter(|state| state.phase == Phase::Resting).map(|state| state.due);
             if let Some(due) = due {
-                actor.deadline.set(due, DeadlineReason::NextAttestation, now.at, ctx, Self::timer_fired);
+                actor.deadline.set((due, DeadlineReason::NextAttestation), due, now.at, ctx, Self::timer_fired);
             }
         });
     }

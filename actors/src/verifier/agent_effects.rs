@@ -10,10 +10,11 @@ use crate::verifier::policy_cache::AgentPolicies;
 use crate::verifier::progress_rows::progress_of;
 use actix::{ActorFutureExt, AsyncContext, Context, WrapFuture};
 use bytes::Bytes;
+use keylime_engine::lifecycle::deadline::{DeadlineReason, next_attestation};
 use keylime_engine::lifecycle::{
     Durability, Effect, Effects, Input, KeyRequest, KeyShare, Notice, OperationalState, QuoteNonce, Ticket, Verdict,
 };
-use keylime_engine::time::Now;
+use keylime_engine::time::{Now, Timestamp};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::oneshot;
@@ -67,7 +68,8 @@ impl AgentActor {
                     self.delete_row(stored.take(), ctx);
                 }
                 Effect::SetDeadline { at, reason } => {
-                    self.deadline.set(at, reason, now.at, ctx, Self::timer_fired);
+                    let wake = self.likely_deadline(at, reason, now);
+                    self.deadline.set((at, reason), wake, now.at, ctx, Self::timer_fired);
                 }
                 Effect::StopAttesting => {
                     self.deadline.clear::<Self>(ctx);
@@ -77,6 +79,17 @@ impl AgentActor {
             }
         }
         stores
+    }
+
+    /// Most requests are answered long before their deadline, and then the next attestation is what is waited for.
+    fn likely_deadline(&self, at: Timestamp, reason: DeadlineReason, now: Now) -> Timestamp {
+        match (reason, &self.state) {
+            (DeadlineReason::ReplyTimeout, Some(state)) => {
+                next_attestation(state.due, now.at, self.shard.system.settings.quote_interval)
+            }
+            (DeadlineReason::ReplyTimeout, None)
+            | (DeadlineReason::NextAttestation | DeadlineReason::RetryBackoff, _) => at,
+        }
     }
 
     fn ask(

@@ -99,7 +99,6 @@ impl AgentMaterial {
     }
 }
 
-/// HTTPS when mTLS is enabled and the agent registered a certificate, else plain HTTP (`verifier-state-machine.md` §4).
 /// Where an enrolled agent listens, and how it proves that it is the one.
 ///
 /// # Errors
@@ -111,6 +110,7 @@ pub fn endpoint(record: &AgentRecord, tls: AgentTls) -> Result<AgentEndpoint, St
     Ok(AgentEndpoint { host: host.into(), port, trust })
 }
 
+/// HTTPS when mTLS is enabled and the agent registered a certificate, else plain HTTP (`verifier-state-machine.md` §4).
 fn trust(certificate: Option<&str>, version: &str, tls: AgentTls) -> Result<AgentTrust, String> {
     let Some(pem) = certificate.filter(|text| !text.is_empty() && *text != "disabled") else {
         return Ok(AgentTrust::Plain);

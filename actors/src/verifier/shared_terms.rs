@@ -109,12 +109,6 @@ impl SharedTerms {
 /// Agents choose these names within the operator's accept lists; a fleet has a handful of combinations.
 const MAX_ALGORITHM_SETS: usize = 256;
 
-impl Default for SharedTerms {
-    fn default() -> Self {
-        Self::new(KeyRetention::Packed)
-    }
-}
-
 /// Drops entries that no agent uses, now and then.
 fn prune<K: Eq + std::hash::Hash, V>(known: &mut HashMap<K, Weak<V>>) {
     if known.len() == known.capacity() {
