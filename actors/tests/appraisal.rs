@@ -104,6 +104,10 @@ struct Site {
 
 impl Site {
     fn new() -> Self {
+        Self::with_interval(std::time::Duration::from_secs(2))
+    }
+
+    fn with_interval(quote_interval: std::time::Duration) -> Self {
         let (store, machines) = (Arc::new(MemoryStore::default()), Arc::new(Machines::default()));
         let ports = VerifierPorts {
             store: store.clone(),
@@ -114,6 +118,7 @@ impl Site {
             entropy: Arc::new(SystemEntropy),
         };
         let options = keylime_actors::verifier::VerifierOptions {
+            quote_interval,
             severity: keylime_engine::verdict::SeverityPolicy::default(),
             ..options()
         };
@@ -177,6 +182,20 @@ fn an_honest_machine_passes_while_its_list_grows() {
         assert_eq!(status.attestation_status, AttestationStatus::Pass);
         assert_eq!(status.attestation_count, 4);
         assert_eq!((&*status.hash_alg, &*status.sign_alg), ("sha256", "ecdsa"));
+    });
+}
+
+#[test]
+fn a_long_interval_packs_keys_and_attests_all_the_same() {
+    scenario(|| async {
+        let site = Site::with_interval(std::time::Duration::from_secs(600));
+        let honest = site.enrol("honest", Machine::new(1), |_| {}).await;
+        let foreign = site.enrol("foreign", Machine::new(4), |_| {}).await;
+        site.on_machine(&foreign, |machine| *machine = Machine::new(99));
+        pass(1300.0).await;
+        site.expect(&honest, 3, None).await;
+        assert_eq!(site.handle.status(&honest).await.unwrap().unwrap().attestation_count, 3);
+        site.expect(&foreign, 9, Some("qoute_validation.quote_validation")).await;
     });
 }
 

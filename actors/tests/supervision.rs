@@ -230,7 +230,7 @@ fn a_replaced_policy_takes_effect_at_the_next_quote() {
         pass(1.0).await;
         assert!(world.status(&agent).await.has_runtime_policy);
         let users = world.handle.store().update_runtime_policy(policy("ours", 1)).await.unwrap();
-        assert_eq!(users, [agent.clone()]);
+        assert_eq!(users, std::slice::from_ref(&agent));
         world.handle.policy_changed(users).await;
         assert!(!world.status(&agent).await.has_runtime_policy, "the new row is used at once");
         pass(3.0).await;

@@ -88,6 +88,10 @@ impl HashAlgorithm {
                 return Digest::from_slice(&hasher.finalize());
             }
         };
+        if let [whole] = parts {
+            // Half the time of a context, which has to be allocated.
+            return Digest::from_slice(aws_lc_rs::digest::digest(algorithm, whole).as_ref());
+        }
         let mut context = Context::new(algorithm);
         for part in parts {
             context.update(part);

@@ -258,3 +258,41 @@ fn a_refused_enrolment_leaves_no_trace() {
         assert_eq!(results, serde_json::json!([]), "{list}");
     }
 }
+
+/// Enrols the agent of the recordings, with another attestation key if one is given.
+fn enrol(server: &TestServer, attestation_key: Option<&str>) {
+    let items: Vec<Value> = serde_json::from_str(include_str!("data/v2-agents.json")).unwrap();
+    let request = &items[28]["request"];
+    let mut body: Value = serde_json::from_str(request["body"].as_str().unwrap()).unwrap();
+    if let Some(key) = attestation_key {
+        body["ak_tpm"] = Value::from(key);
+    }
+    let answer = server.ask(Client::Admin, "POST", request["path"].as_str().unwrap(), &[], &body.to_string());
+    assert_eq!(answer.status, 200, "{answer:?}");
+}
+
+#[test]
+fn identities() {
+    let keys = tempfile::tempdir().unwrap();
+    let server = start(Signatures::NotRequired, keys.path());
+    enrol(&server, None);
+    replay("v2-verify-identity", include_str!("data/v2-verify-identity.json"), &server, |_| Step::Ask);
+}
+
+#[test]
+fn cve_2023_3674_a_wrong_signature_identifies_nobody() {
+    let keys = tempfile::tempdir().unwrap();
+    let server = start(Signatures::NotRequired, keys.path());
+    let vector: Value = serde_json::from_str(include_str!("data/quote_bad_signature.json")).unwrap();
+    let text = |member: &str| vector[member].as_str().unwrap();
+    enrol(&server, Some(text("agent_ak")));
+    let valid = |quote: &str| {
+        let encoded: String = url::form_urlencoded::byte_serialize(quote.as_bytes()).collect();
+        let agent = "d432fbb3-d2f1-4a97-9ef7-75bd81c00001";
+        let query = format!("agent_uuid={agent}&nonce={}&hash_alg=sha256&quote={encoded}", text("nonce"));
+        let answer = server.ask(Client::None, "GET", &format!("/v2.6/verify/identity?{query}"), &[], "");
+        answer.json()["results"]["valid"].clone()
+    };
+    assert_eq!(valid(text("quote_good")), 1);
+    assert_eq!(valid(text("quote_bad_signature")), 0);
+}

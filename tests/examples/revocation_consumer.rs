@@ -4,7 +4,9 @@
 //! and drops doubles by message id: delivery is at least once.
 
 use futures_util::StreamExt as _;
-use lapin::options::{BasicAckOptions, BasicConsumeOptions, ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions};
+use lapin::options::{
+    BasicAckOptions, BasicConsumeOptions, ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions,
+};
 use lapin::types::FieldTable;
 use lapin::{Connection, ConnectionProperties, ExchangeKind};
 use std::collections::HashSet;
@@ -21,7 +23,9 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let connection = Connection::connect(&url, ConnectionProperties::default()).await?;
     let channel = connection.create_channel().await?;
     let durable_exchange = ExchangeDeclareOptions { durable: true, ..Default::default() };
-    channel.exchange_declare("keylime.revocations".into(), ExchangeKind::Topic, durable_exchange, FieldTable::default()).await?;
+    channel
+        .exchange_declare("keylime.revocations".into(), ExchangeKind::Topic, durable_exchange, FieldTable::default())
+        .await?;
     let durable_queue = QueueDeclareOptions { durable: true, ..Default::default() };
     channel.queue_declare(queue.as_str().into(), durable_queue, FieldTable::default()).await?;
     // Every revocation of every severity; `comm_error.#` would bring agents that cannot be reached.

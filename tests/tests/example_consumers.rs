@@ -14,10 +14,8 @@ const LIMIT: Duration = Duration::from_secs(60);
 fn rust_and_python_consumers_receive_a_revocation() {
     let broker = RabbitMq::start().unwrap();
     let mut stack = Stack::prepare(|settings| {
-        settings.revocations = vec![
-            ("enabled_revocation_notifications".into(), "['amqp']".into()),
-            ("amqp_url".into(), broker.url()),
-        ];
+        settings.revocations =
+            vec![("enabled_revocation_notifications".into(), "['amqp']".into()), ("amqp_url".into(), broker.url())];
     })
     .unwrap();
     let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples");

@@ -1,6 +1,7 @@
 //! The revocation outbox: notices and the deliveries they still wait for.
 
-use super::insert_rows::{in_lists, insert_rows};
+use super::insert_rows::insert_rows;
+use super::key_lists::{key_lists, one_of};
 use crate::ports::OutboxRow;
 use keylime_schema::database::entity::{outbox_delivery, outbox_notice};
 use sea_orm::sea_query::{Expr, ExprTrait as _, LockType, OnConflict, Order, Query, SelectStatement};
@@ -53,12 +54,12 @@ pub(super) async fn confirm<C: ConnectionTrait>(db: &C, confirmed: &[(Uuid, &str
     let mut ids: Vec<&str> = by_notifier.values().flatten().map(String::as_str).collect();
     ids.sort_unstable();
     ids.dedup();
-    for list in in_lists(&ids) {
+    for list in key_lists(&ids) {
         // Two processes that confirm the last two deliveries of one notice must see each other's.
         let lock = Query::select()
             .column(outbox_notice::Column::Id)
             .from(outbox_notice::Entity)
-            .and_where(outbox_notice::Column::Id.is_in(list))
+            .and_where(one_of(db, outbox_notice::Column::Id, &list))
             .order_by(outbox_notice::Column::Id, Order::Asc)
             .lock(LockType::Update)
             .to_owned();
@@ -66,19 +67,19 @@ pub(super) async fn confirm<C: ConnectionTrait>(db: &C, confirmed: &[(Uuid, &str
     }
     for (notifier, ids) in &by_notifier {
         let ids: Vec<&str> = ids.iter().map(String::as_str).collect();
-        for list in in_lists(&ids) {
+        for list in key_lists(&ids) {
             let delete = Query::delete()
                 .from_table(outbox_delivery::Entity)
                 .and_where(outbox_delivery::Column::Notifier.eq(*notifier))
-                .and_where(outbox_delivery::Column::OutboxId.is_in(list))
+                .and_where(one_of(db, outbox_delivery::Column::OutboxId, &list))
                 .to_owned();
             db.execute(&delete).await?;
         }
     }
-    for list in in_lists(&ids) {
+    for list in key_lists(&ids) {
         let delete = Query::delete()
             .from_table(outbox_notice::Entity)
-            .and_where(outbox_notice::Column::Id.is_in(list))
+            .and_where(one_of(db, outbox_notice::Column::Id, &list))
             .and_where(Expr::exists(deliveries_of_notice(None)).not())
             .to_owned();
         db.execute(&delete).await?;
@@ -119,11 +120,11 @@ pub(super) async fn pending<C: ConnectionTrait>(
 async fn notifiers<C: ConnectionTrait>(db: &C, ids: &[String]) -> Result<HashMap<String, Vec<String>>, DbErr> {
     let ids: Vec<&str> = ids.iter().map(String::as_str).collect();
     let mut found: HashMap<String, Vec<String>> = HashMap::new();
-    for list in in_lists(&ids) {
+    for list in key_lists(&ids) {
         let select = Query::select()
             .columns(DELIVERY)
             .from(outbox_delivery::Entity)
-            .and_where(outbox_delivery::Column::OutboxId.is_in(list))
+            .and_where(one_of(db, outbox_delivery::Column::OutboxId, &list))
             .order_by(outbox_delivery::Column::Notifier, Order::Asc)
             .to_owned();
         for row in db.query_all(&select).await? {

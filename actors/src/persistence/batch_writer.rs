@@ -62,6 +62,7 @@ struct Durable {
 }
 
 #[derive(Default)]
+#[allow(clippy::vec_box, reason = "rows arrive boxed, and sorting moves only pointers")]
 struct Batch {
     soon: Vec<Box<AgentProgress>>,
     durable: Vec<Durable>,

@@ -99,35 +99,27 @@ impl AgentActor {
     }
 
     fn appraise(&mut self, ticket: Ticket, nonce: QuoteNonce, body: Bytes, ctx: &mut Context<Self>) {
-        let epoch = self.shard.system.policies.epoch();
-        let fresh = self.policies.as_ref().filter(|(resolved, _)| *resolved == epoch).map(|(_, p)| Arc::clone(p));
-        match fresh {
+        match self.policies.clone() {
             Some(policies) if Self::fits_arbiter(&body) => {
                 let Some(job) = self.job(nonce, body, policies) else { return };
                 let verdict = guarded(|| self.shard.appraiser().appraise(&job));
                 self.verdict_given(ticket, verdict, ctx);
             }
             Some(policies) => self.appraise_in_pool(ticket, nonce, body, policies, ctx),
-            None => self.resolve_policies(ticket, nonce, body, epoch, ctx),
+            None => self.resolve_policies(ticket, nonce, body, ctx),
         }
     }
 
-    fn resolve_policies(
-        &mut self,
-        ticket: Ticket,
-        nonce: QuoteNonce,
-        body: Bytes,
-        epoch: u64,
-        ctx: &mut Context<Self>,
-    ) {
+    fn resolve_policies(&mut self, ticket: Ticket, nonce: QuoteNonce, body: Bytes, ctx: &mut Context<Self>) {
         let cache = Arc::clone(&self.shard.system.policies);
         let ids = (self.material.runtime_policy_id, self.material.boot_policy_id);
         let resolve = async move { cache.get(ids).await };
         ctx.spawn(resolve.into_actor(self).map(move |resolved, actor, ctx| {
             actor.handle_guarded(|actor| match resolved {
                 Ok(policies) => {
-                    actor.policies = Some((epoch, Arc::clone(&policies)));
+                    // A change meanwhile has made the ticket stale.
                     if actor.state.as_ref().is_some_and(|state| state.awaits(ticket)) {
+                        actor.policies = Some(Arc::clone(&policies));
                         actor.appraise_in_pool(ticket, nonce, body, policies, ctx);
                     }
                 }

@@ -1,8 +1,8 @@
 //! What an agent was enrolled with, decoded once and kept small: it stays in memory for every agent.
 
 use crate::ports::{AgentEndpoint, AgentRecord, AgentTrust};
+use crate::verifier::agent_key::AgentKey;
 use crate::verifier::shared_terms::{AcceptLists, SharedTerms, SharedTpmPolicy};
-use keylime_engine::identity::attestation_key::AttestationKey;
 use keylime_engine::ids::AgentId;
 use keylime_engine::ima::Keyring;
 use rustls_pki_types::CertificateDer;
@@ -30,7 +30,7 @@ pub struct AgentMaterial {
 #[derive(Debug)]
 pub struct EvidenceTerms {
     /// Its attestation key.
-    pub attestation_key: AttestationKey,
+    pub attestation_key: AgentKey,
     /// Its PCR policy.
     pub tpm_policy: Arc<SharedTpmPolicy>,
     /// Algorithms it may use.
@@ -55,8 +55,8 @@ impl AgentMaterial {
     /// Something cannot be attested with; the text says what.
     pub fn from_record(record: &AgentRecord, tls: AgentTls, shared: &SharedTerms) -> Result<Self, String> {
         let endpoint = endpoint(record, tls)?;
-        let attestation_key =
-            AttestationKey::from_base64(&record.ak_tpm).map_err(|error| format!("ak_tpm is unusable: {error}"))?;
+        let attestation_key = AgentKey::from_base64(&record.ak_tpm, shared.key_retention())
+            .map_err(|error| format!("ak_tpm is unusable: {error}"))?;
         let keyring = match record.ima_sign_verification_keys.as_str() {
             "" => None,
             text => Keyring::from_json(text)

@@ -31,10 +31,14 @@ impl Appraiser for EngineAppraiser {
                 return Verdict::Unreadable(format!("the measured boot policy is unusable: {reason}"));
             }
         };
+        let attestation_key = match terms.attestation_key.prepared() {
+            Ok(key) => key,
+            Err(error) => return Verdict::Unreadable(format!("the attestation key is unusable: {error}")),
+        };
         appraise_pull_reply(
             &job.body,
             &PullContext {
-                attestation_key: &terms.attestation_key,
+                attestation_key: &attestation_key,
                 nonce: job.nonce.as_str(),
                 encoding: QuoteEncoding::of_api_version(job.version.text()),
                 known_payload_key: job.payload_key.as_deref(),

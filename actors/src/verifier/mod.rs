@@ -2,6 +2,7 @@
 
 mod agent_actor;
 mod agent_effects;
+pub mod agent_key;
 pub mod agent_material;
 pub mod api;
 pub mod appraiser;

@@ -1,9 +1,11 @@
 //! What many agents have in common is kept once: compiled `tpm_policy` texts and accept lists.
 
 use crate::ports::AgentRecord;
+use crate::verifier::agent_key::KeyRetention;
+use keylime_engine::lifecycle::QuoteAlgorithms;
 use keylime_engine::policy::tpm_policy::TpmPolicy;
 use parking_lot::Mutex;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Weak};
 
 /// A compiled PCR policy with the mask as its text writes it, which is how agents are asked.
@@ -27,13 +29,32 @@ pub struct AcceptLists {
 }
 
 /// The collection; entries live as long as an agent uses them.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct SharedTerms {
+    key_retention: KeyRetention,
     tpm_policies: Mutex<HashMap<Box<str>, Weak<SharedTpmPolicy>>>,
     accept_lists: Mutex<HashMap<AcceptLists, Weak<AcceptLists>>>,
+    algorithms: Mutex<HashSet<Arc<QuoteAlgorithms>>>,
 }
 
 impl SharedTerms {
+    /// An empty collection for agents whose keys are kept in this form.
+    #[must_use]
+    pub fn new(key_retention: KeyRetention) -> Self {
+        Self {
+            key_retention,
+            tpm_policies: Mutex::default(),
+            accept_lists: Mutex::default(),
+            algorithms: Mutex::default(),
+        }
+    }
+
+    /// The form attestation keys are kept in.
+    #[must_use]
+    pub fn key_retention(&self) -> KeyRetention {
+        self.key_retention
+    }
+
     /// The compiled form of a `tpm_policy` text.
     ///
     /// # Errors
@@ -66,6 +87,31 @@ impl SharedTerms {
         let shared = Arc::new(lists.clone());
         known.insert(lists, Arc::downgrade(&shared));
         shared
+    }
+}
+
+impl SharedTerms {
+    /// Replaces an allocation of one agent's own by the one that all agents with the same algorithms share.
+    pub fn share_algorithms(&self, algorithms: &mut Arc<QuoteAlgorithms>) {
+        // One that is shared already has other owners.
+        if Arc::strong_count(algorithms) > 1 {
+            return;
+        }
+        let mut known = self.algorithms.lock();
+        if let Some(shared) = known.get(&**algorithms) {
+            *algorithms = Arc::clone(shared);
+        } else if known.len() < MAX_ALGORITHM_SETS {
+            known.insert(Arc::clone(algorithms));
+        }
+    }
+}
+
+/// Agents choose these names within the operator's accept lists; a fleet has a handful of combinations.
+const MAX_ALGORITHM_SETS: usize = 256;
+
+impl Default for SharedTerms {
+    fn default() -> Self {
+        Self::new(KeyRetention::Packed)
     }
 }
 

@@ -7,6 +7,7 @@ use crate::runtime::admission::Admission;
 use crate::runtime::cpu_pool::CpuPool;
 use crate::runtime::shard_map::ShardMap;
 use crate::verifier::agent_actor::{Command, CommandOutcome};
+use crate::verifier::agent_key::KeyRetention;
 use crate::verifier::agent_material::{AgentMaterial, AgentTls};
 use crate::verifier::api::{AgentStatus, CommandError, Deletion, EnrolAgent, EnrolError};
 use crate::verifier::options::{Shards, VerifierOptions, VerifierPorts};
@@ -83,7 +84,7 @@ pub fn start(
         admission: Admission::new(options.max_in_flight),
         policies: Arc::new(PolicyCache::new(Arc::clone(&store), pool.clone())),
         pool,
-        shared: Arc::new(SharedTerms::default()),
+        shared: Arc::new(SharedTerms::new(KeyRetention::for_interval(options.quote_interval))),
         live: Arc::new(AtomicUsize::new(0)),
         ports,
     };

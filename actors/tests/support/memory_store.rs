@@ -7,7 +7,7 @@ use keylime_actors::ports::{
 };
 use keylime_engine::ids::AgentId;
 use parking_lot::Mutex;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 /// The database.
@@ -23,6 +23,8 @@ struct Tables {
     agents: BTreeMap<String, AgentRecord>,
     runtime: BTreeMap<String, RuntimePolicyRecord>,
     boot: BTreeMap<String, BootPolicyRecord>,
+    /// Names of boot policies by id.
+    boot_names: HashMap<i32, String>,
     outbox: Vec<OutboxRow>,
     last_id: i32,
 }
@@ -55,7 +57,10 @@ impl MemoryStore {
 
     /// Removes all agents behind the verifier's back.
     pub fn clear_agents(&self) {
-        self.tables.lock().agents.clear();
+        let mut tables = self.tables.lock();
+        tables.agents.clear();
+        tables.boot.clear();
+        tables.boot_names.clear();
     }
 
     /// Inserts a row behind the verifier's back.
@@ -144,7 +149,9 @@ impl Tables {
                 self.last_id += 1;
                 let id = self.last_id;
                 let row = BootPolicyRecord { id, name: policy.name.clone(), text: policy.text };
-                self.boot.entry(policy.name).or_insert(row).id
+                let id = self.boot.entry(policy.name.clone()).or_insert(row).id;
+                self.boot_names.insert(id, policy.name);
+                id
             }
         };
         agent.runtime_policy_id = Some(runtime_policy_id);
@@ -273,7 +280,8 @@ impl VerifierStore for MemoryStore {
 
     async fn boot_policy_by_id(&self, id: i32) -> Result<Option<BootPolicyRecord>, StoreError> {
         self.check()?;
-        Ok(self.tables.lock().boot.values().find(|row| row.id == id).cloned())
+        let tables = self.tables.lock();
+        Ok(tables.boot_names.get(&id).and_then(|name| tables.boot.get(name)).cloned())
     }
 
     async fn boot_policy(&self, name: &str) -> Result<Option<BootPolicyRecord>, StoreError> {
@@ -291,6 +299,7 @@ impl VerifierStore for MemoryStore {
         let mut tables = self.tables.lock();
         tables.last_id += 1;
         let row = BootPolicyRecord { id: tables.last_id, name: policy.name.clone(), text: policy.text };
+        tables.boot_names.insert(row.id, policy.name.clone());
         tables.boot.insert(policy.name, row);
         Ok(())
     }

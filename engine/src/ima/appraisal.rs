@@ -1,6 +1,7 @@
 //! Appraisal of a measurement list: replay, policy, signatures, learned keys (`ima.md` §5 to §8).
 
 use super::device_mapper::{DeviceMapperState, EventKind, TableHash};
+use super::evm_signature::read_claim;
 use super::failure::{EntryProblem, ImaFailure, MAX_EXPECTED, MAX_TEXT_BYTES, PolicyTable};
 use super::file_signature::FileSignature;
 use super::key_reading::{KeyReadError, read_key};
@@ -80,8 +81,10 @@ pub fn appraise_with(list: &str, state: &ImaState, context: &ImaContext<'_>, key
         run.length += 1;
         match reader.read(text) {
             Ok(entry) => {
+                // Before the hashing, so that the memory it waits for arrives meanwhile.
+                let digest_listed = run.lists_digest(&entry);
                 run.extend(&entry);
-                run.judge(line, &entry);
+                run.judge(line, &entry, digest_listed);
                 run.note_match(line);
             }
             Err(error) => {
@@ -120,6 +123,13 @@ enum Match {
     NotAsked,
     /// After this line, with this value; line 0 is before the first.
     At(u64, Digest),
+}
+
+/// Whether the policy lists an entry's digest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Listed {
+    Yes,
+    No,
 }
 
 /// The replayed register.
@@ -201,7 +211,7 @@ impl<'a> Run<'a> {
     }
 
     /// Steps 3 to 6 of `ima.md` §5.
-    fn judge(&mut self, line: u64, entry: &Entry<'_, '_>) {
+    fn judge(&mut self, line: u64, entry: &Entry<'_, '_>, digest_listed: Listed) {
         if entry.pcr != "10" {
             let got = clipped(entry.pcr, MAX_TEXT_BYTES).to_owned();
             self.fail(line, entry.name, EntryProblem::OtherPcr { got });
@@ -218,18 +228,37 @@ impl<'a> Run<'a> {
             self.fail(line, entry.name, EntryProblem::TemplateHash { logged, template_data });
             return;
         }
-        if let Err(problem) = self.validate(line, entry) {
+        if let Err(problem) = self.validate(line, entry, digest_listed) {
             self.fail(line, entry.name, problem);
         }
     }
 
-    fn validate(&mut self, line: u64, entry: &Entry<'_, '_>) -> Result<(), EntryProblem> {
+    fn validate(&mut self, line: u64, entry: &Entry<'_, '_>, digest_listed: Listed) -> Result<(), EntryProblem> {
         match entry.template {
+            Template::Ima
+            | Template::ImaNg
+            | Template::ImaNgV2
+            | Template::ImaSig
+            | Template::ImaSigV2
+            | Template::ImaModsig
+            | Template::EvmSig
+                if digest_listed == Listed::Yes =>
+            {
+                Ok(())
+            }
             Template::Ima | Template::ImaNg | Template::ImaNgV2 => self.listed(PolicyTable::Digests, entry),
             Template::ImaSig | Template::ImaSigV2 | Template::ImaModsig | Template::EvmSig => {
                 self.listed_or_signed(entry)
             }
             Template::ImaBuf => self.buffer(line, entry),
+        }
+    }
+
+    /// Whether `digests` of the policy lists the entry's digest for its name: the one look-up that nearly all entries need.
+    fn lists_digest(&self, entry: &Entry<'_, '_>) -> Listed {
+        match self.context.policy.digests.get(entry.name) {
+            Some(list) if list.contains(entry.digest()) => Listed::Yes,
+            Some(_) | None => Listed::No,
         }
     }
 
@@ -284,9 +313,23 @@ impl<'a> Run<'a> {
     }
 
     fn is_signed(&self, entry: &Entry<'_, '_>) -> bool {
-        let Extra::Signature(Some(range)) = &entry.extra else { return false };
-        let Some(signature) = FileSignature::read(entry.part(range)) else { return false };
-        self.verify(&signature, entry.algorithm, entry.digest()) == SignatureVerdict::Verified
+        match &entry.extra {
+            Extra::Signature(Some(range)) => self.vouches(entry.part(range), entry),
+            Extra::Evm(fields) => read_claim(entry, fields).is_some_and(|claim| {
+                let covers = claim.content_signature.is_none_or(|signature| {
+                    self.verify(&signature, entry.algorithm, entry.digest()) == SignatureVerdict::Verified
+                });
+                let hash = claim.signature.hash.name();
+                covers && self.verify(&claim.signature, hash, &claim.signed_digest) == SignatureVerdict::Verified
+            }),
+            Extra::Signature(None) | Extra::Nothing | Extra::Buffer(_) => false,
+        }
+    }
+
+    fn vouches(&self, field: &[u8], entry: &Entry<'_, '_>) -> bool {
+        FileSignature::read(field).is_some_and(|signature| {
+            self.verify(&signature, entry.algorithm, entry.digest()) == SignatureVerdict::Verified
+        })
     }
 
     fn verify(&self, signature: &FileSignature<'_>, algorithm: &str, digest: &[u8]) -> SignatureVerdict {

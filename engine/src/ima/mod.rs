@@ -7,6 +7,7 @@
 mod appraisal;
 pub(crate) mod der_reader;
 pub mod device_mapper;
+pub mod evm_signature;
 mod failure;
 pub mod file_signature;
 pub(crate) mod hex_field;

@@ -156,7 +156,7 @@ impl CompiledRuntimePolicy {
                     super::digest_table::Element::Text(text) => Some(text),
                     super::digest_table::Element::Digest(_) => None,
                 });
-                unmatchable_examples.extend(texts.map(|text| (name, path.to_owned(), text.to_owned())));
+                unmatchable_examples.extend(texts.map(|text| (name, path.clone(), text.to_owned())));
                 if unmatchable_examples.len() >= MAX_EXAMPLES {
                     break;
                 }

@@ -1,21 +1,32 @@
 //! The digests a runtime policy allows per path, in a form whose look-up is one hash probe.
 //!
-//! All paths and digests lie in one arena, digests in binary; the index holds an offset of four bytes per path. Keylime
-//! compares the text of each list element with the lower-case hexadecimal of the logged digest, whatever its algorithm, so
+//! All file names and digests lie in one arena, digests in binary, directories in another one, each once; the index holds an
+//! offset of four bytes per path. A record is smaller than a cache line as a rule. Keylime compares the text of each list element with the lower-case hexadecimal of the logged digest, whatever its algorithm, so
 //! an element that is no such text can never match (`ima.md` §6); it is kept as text for messages and reports.
 
 use foldhash::fast::FixedState;
 use hashbrown::HashTable;
-use std::hash::BuildHasher;
+use std::hash::{BuildHasher, Hasher as _};
 
 /// Lists of digests by exact path.
 #[derive(Debug, Clone)]
 pub struct DigestTable {
-    arena: Vec<u8>,
+    /// Per path: number of the directory, length and text of the file name, length of the list, elements.
+    records: Vec<u8>,
+    /// Offsets of records.
     index: HashTable<u32>,
+    directories: Directories,
     hasher: FixedState,
     elements: usize,
     unmatchable: usize,
+}
+
+/// Directories, up to and with their last slash, by number.
+#[derive(Debug, Clone, Default)]
+struct Directories {
+    text: Vec<u8>,
+    ends: Vec<u32>,
+    index: HashTable<u32>,
 }
 
 /// The table would outgrow its 32-bit offsets.
@@ -27,8 +38,9 @@ impl Default for DigestTable {
     fn default() -> Self {
         // Paths come from the operator, look-ups cannot change the table: a fixed seed gives an attacker nothing.
         Self {
-            arena: Vec::new(),
+            records: Vec::new(),
             index: HashTable::new(),
+            directories: Directories::default(),
             hasher: FixedState::with_seed(0x6B65_796C_696D_6531),
             elements: 0,
             unmatchable: 0,
@@ -89,13 +101,10 @@ impl DigestTable {
     /// The list of this path.
     #[must_use]
     pub fn get(&self, path: &str) -> Option<DigestList<'_>> {
-        let hash = self.hasher.hash_one(path.as_bytes());
-        let offset = self.index.find(hash, |offset| self.path_at(*offset) == path.as_bytes())?;
-        let mut rest = &self.arena[*offset as usize..];
-        let path_len = take_number(&mut rest);
-        take(&mut rest, path_len);
-        let list_len = take_number(&mut rest);
-        Some(DigestList(take(&mut rest, list_len)))
+        let (directory, name) = split(path);
+        let hash = hash_of(&self.hasher, directory, name);
+        let offset = self.index.find(hash, |offset| self.is_at(*offset, directory, name))?;
+        Some(self.record(*offset).2)
     }
 
     /// Sets the list of a path, in the place of an earlier list of the same path.
@@ -103,29 +112,28 @@ impl DigestTable {
     /// # Errors
     /// [`TableFull`] when the table would outgrow 4 GiB.
     pub fn set<S: AsRef<str>>(&mut self, path: &str, list: &[S]) -> Result<(), TableFull> {
-        let offset = u32::try_from(self.arena.len()).map_err(|_| TableFull)?;
-        put_number(&mut self.arena, path.len());
-        self.arena.extend_from_slice(path.as_bytes());
+        let offset = u32::try_from(self.records.len()).map_err(|_| TableFull)?;
+        let (directory, name) = split(path);
+        let number = self.directories.number_of(directory, &self.hasher)?;
+        put_number(&mut self.records, number);
+        put_number(&mut self.records, name.len());
+        self.records.extend_from_slice(name);
         // The room for the list's length is one byte unless the list is long.
-        let length_at = self.arena.len();
-        self.arena.push(0);
+        let length_at = self.records.len();
+        self.records.push(0);
         for element in list {
             self.put_element(element.as_ref());
         }
         self.close_list(length_at);
-        let Self { arena, index, hasher, .. } = self;
-        let hash = hasher.hash_one(path.as_bytes());
-        let entry = index.entry(
-            hash,
-            |known| path_in(arena, *known) == path.as_bytes(),
-            |known| hasher.hash_one(path_in(arena, *known)),
-        );
-        match entry {
-            hashbrown::hash_table::Entry::Occupied(mut slot) => *slot.get_mut() = offset,
-            hashbrown::hash_table::Entry::Vacant(slot) => {
-                slot.insert(offset);
+        let hash = hash_of(&self.hasher, directory, name);
+        if let Some(known) = self.index.find(hash, |known| self.is_at(*known, directory, name)).copied() {
+            if let Ok(mut slot) = self.index.find_entry(hash, |offset| *offset == known) {
+                *slot.get_mut() = offset;
             }
+            return Ok(());
         }
+        let Self { records, index, directories, hasher, .. } = self;
+        index.insert_unique(hash, offset, |known| rehash(records, directories, hasher, *known));
         Ok(())
     }
 
@@ -148,63 +156,120 @@ impl DigestTable {
     }
 
     /// Paths with their lists, in no particular order.
-    pub fn iter(&self) -> impl Iterator<Item = (&str, DigestList<'_>)> {
+    pub fn iter(&self) -> impl Iterator<Item = (String, DigestList<'_>)> {
         self.index.iter().map(|offset| {
-            let mut rest = &self.arena[*offset as usize..];
-            let path_len = take_number(&mut rest);
-            let path = std::str::from_utf8(take(&mut rest, path_len)).unwrap_or_default();
-            let list_len = take_number(&mut rest);
-            (path, DigestList(take(&mut rest, list_len)))
+            let (number, name, list) = self.record(*offset);
+            let path = [self.directories.get(number), name].concat();
+            (String::from_utf8_lossy(&path).into_owned(), list)
         })
     }
 
     /// Bytes on the heap.
     #[must_use]
     pub fn memory_bytes(&self) -> usize {
-        self.arena.capacity() + self.index.allocation_size()
+        let Directories { text, ends, index } = &self.directories;
+        self.records.capacity()
+            + self.index.allocation_size()
+            + text.capacity()
+            + ends.capacity() * size_of::<u32>()
+            + index.allocation_size()
     }
 
     /// Gives back memory that only growing needed.
     pub fn shrink(&mut self) {
-        let Self { arena, index, hasher, .. } = self;
-        arena.shrink_to_fit();
-        index.shrink_to_fit(|known| hasher.hash_one(path_in(arena, *known)));
+        let Self { records, index, directories, hasher, .. } = self;
+        records.shrink_to_fit();
+        directories.text.shrink_to_fit();
+        directories.ends.shrink_to_fit();
+        index.shrink_to_fit(|known| rehash(records, directories, hasher, *known));
     }
 
-    fn path_at(&self, offset: u32) -> &[u8] {
-        path_in(&self.arena, offset)
+    fn record(&self, offset: u32) -> (usize, &[u8], DigestList<'_>) {
+        let (number, name, mut rest) = head(&self.records, offset);
+        let list_len = take_number(&mut rest);
+        (number, name, DigestList(take(&mut rest, list_len)))
+    }
+
+    fn is_at(&self, offset: u32, directory: &[u8], name: &[u8]) -> bool {
+        let (number, known, _) = head(&self.records, offset);
+        known == name && self.directories.get(number) == directory
     }
 
     fn put_element(&mut self, text: &str) {
         self.elements += 1;
         let lower_hex = text.len().is_multiple_of(2) && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
         if lower_hex {
-            put_number(&mut self.arena, text.len());
+            put_number(&mut self.records, text.len());
             // The text was just checked to be pairs of hexadecimal digits.
-            let _ = crate::ima::hex_field::decode_into(text.as_bytes(), &mut self.arena);
+            let _ = crate::ima::hex_field::decode_into(text.as_bytes(), &mut self.records);
         } else {
             self.unmatchable += 1;
-            put_number(&mut self.arena, (text.len() << 1) | 1);
-            self.arena.extend_from_slice(text.as_bytes());
+            put_number(&mut self.records, (text.len() << 1) | 1);
+            self.records.extend_from_slice(text.as_bytes());
         }
     }
 
     fn close_list(&mut self, length_at: usize) {
-        let length = self.arena.len() - length_at - 1;
+        let length = self.records.len() - length_at - 1;
         let mut number = Vec::with_capacity(2);
         put_number(&mut number, length);
         if let [single] = number[..] {
-            self.arena[length_at] = single;
+            self.records[length_at] = single;
         } else {
-            self.arena.splice(length_at..=length_at, number);
+            self.records.splice(length_at..=length_at, number);
         }
     }
 }
 
-fn path_in(arena: &[u8], offset: u32) -> &[u8] {
-    let mut rest = &arena[offset as usize..];
+impl Directories {
+    fn get(&self, number: usize) -> &[u8] {
+        let start = number.checked_sub(1).and_then(|before| self.ends.get(before)).copied().unwrap_or_default();
+        let end = self.ends.get(number).copied().unwrap_or(start);
+        &self.text[start as usize..end as usize]
+    }
+
+    fn number_of(&mut self, directory: &[u8], hasher: &FixedState) -> Result<usize, TableFull> {
+        let hash = hasher.hash_one(directory);
+        if let Some(number) = self.index.find(hash, |number| self.get(*number as usize) == directory) {
+            return Ok(*number as usize);
+        }
+        let number = self.ends.len();
+        let end = u32::try_from(self.text.len() + directory.len()).map_err(|_| TableFull)?;
+        let entry = u32::try_from(number).map_err(|_| TableFull)?;
+        self.text.extend_from_slice(directory);
+        self.ends.push(end);
+        let mut index = std::mem::take(&mut self.index);
+        index.insert_unique(hash, entry, |number| hasher.hash_one(self.get(*number as usize)));
+        self.index = index;
+        Ok(number)
+    }
+}
+
+/// The directory with its slash, and the file name.
+fn split(path: &str) -> (&[u8], &[u8]) {
+    let at = path.rfind('/').map_or(0, |slash| slash + 1);
+    path.as_bytes().split_at(at)
+}
+
+fn hash_of(hasher: &FixedState, directory: &[u8], name: &[u8]) -> u64 {
+    let mut hash = hasher.build_hasher();
+    hash.write(directory);
+    hash.write(name);
+    hash.finish()
+}
+
+fn rehash(records: &[u8], directories: &Directories, hasher: &FixedState, offset: u32) -> u64 {
+    let (number, name, _) = head(records, offset);
+    hash_of(hasher, directories.get(number), name)
+}
+
+/// Directory number and name of a record, and what follows them.
+fn head(records: &[u8], offset: u32) -> (usize, &[u8], &[u8]) {
+    let mut rest = &records[offset as usize..];
+    let number = take_number(&mut rest);
     let length = take_number(&mut rest);
-    take(&mut rest, length)
+    let name = take(&mut rest, length);
+    (number, name, rest)
 }
 
 /// Writes a number with seven bits per byte, low bits first.
@@ -244,13 +309,20 @@ mod tests {
         let mut table = DigestTable::default();
         table.set("/a", &["00ff", "", "ABCD", "sha256:00"]).unwrap();
         table.set("", &["11"]).unwrap();
+        table.set("/b/a", &["22"]).unwrap();
+        table.set("a", &["33"]).unwrap();
         let list = table.get("/a").unwrap();
         assert!(list.contains(&[0, 0xFF]) && list.contains(&[]));
         assert!(!list.contains(&[0xAB, 0xCD]) && !list.contains(&[0]));
         assert_eq!(list.iter().map(Element::to_text).collect::<Vec<_>>(), ["00ff", "", "ABCD", "sha256:00"]);
         assert!(table.get("").unwrap().contains(&[0x11]));
         assert!(table.get("/A").is_none());
-        assert_eq!(table.element_counts(), (5, 2));
+        assert!(table.get("/b/a").unwrap().contains(&[0x22]) && table.get("a").unwrap().contains(&[0x33]));
+        assert!(table.get("/b/").is_none() && table.get("/b").is_none());
+        assert_eq!(table.element_counts(), (7, 2));
+        let mut paths: Vec<String> = table.iter().map(|(path, _)| path).collect();
+        paths.sort_unstable();
+        assert_eq!(paths, ["", "/a", "/b/a", "a"]);
     }
 
     #[test]

@@ -11,7 +11,8 @@ use std::fmt::Write as _;
 /// Which texts a translation has to be right for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Texts {
-    /// ASCII texts that do not end with a line feed: what nearly all names are. `$` and `\b` need no look-around there.
+    /// Non-empty ASCII texts that do not end with a line feed: what nearly all names are. `$`, `\b` and `\B` need no
+    /// look-around there.
     Plain,
     /// All texts.
     All,
@@ -43,7 +44,13 @@ pub(super) fn translate(pattern: &str, texts: Texts) -> Translated<Translation> 
     let mut flags = Flags::default();
     loop {
         let mut translator = Translator::new(pattern, texts, flags);
-        let (body, _) = translator.alternatives(flags, 0)?;
+        let outcome = translator.alternatives(flags, 0);
+        if translator.global_flags.verbose && !flags.verbose {
+            // What follows may be comments: CPython starts again as soon as it sees this flag.
+            flags = translator.global_flags;
+            continue;
+        }
+        let (body, _) = outcome?;
         if translator.global_flags != flags {
             // Flags at the start hold for the whole pattern: read it again with them.
             flags = translator.global_flags;
@@ -54,6 +61,9 @@ pub(super) fn translate(pattern: &str, texts: Texts) -> Translated<Translation> 
         }
         if let Some(group) = translator.condition_groups.iter().find(|group| **group >= translator.groups.len()) {
             return refuse(format!("invalid group reference {group}"));
+        }
+        if translator.variable_lookbehind {
+            return refuse("look-behind requires fixed-width pattern");
         }
         return Ok(Translation {
             pattern: body,
@@ -94,6 +104,8 @@ impl Width {
 enum Kind {
     Plain,
     Anchor,
+    /// Look-ahead or look-behind.
+    Look,
     Repeat,
 }
 
@@ -119,6 +131,8 @@ pub(super) struct Translator<'p> {
     /// Number of groups when the outermost look-behind began.
     lookbehind_groups: Option<usize>,
     condition_groups: Vec<usize>,
+    /// Whether a look-behind has no fixed width, which CPython notices only after it has read the whole pattern.
+    variable_lookbehind: bool,
     needs_backtracking: bool,
     depends_on_texts: bool,
 }
@@ -133,6 +147,7 @@ impl<'p> Translator<'p> {
             names: HashMap::new(),
             lookbehind_groups: None,
             condition_groups: Vec::new(),
+            variable_lookbehind: false,
             needs_backtracking: false,
             depends_on_texts: false,
         }
@@ -245,7 +260,8 @@ impl<'p> Translator<'p> {
             (Texts::All, negated) => {
                 self.needs_backtracking = true;
                 if negated {
-                    format!("(?:(?<={word})(?={word})|(?<!{word})(?!{word}))")
+                    // In CPython 3.11 it does not match an empty text.
+                    format!(r"(?:(?!\A\z)(?:(?<={word})(?={word})|(?<!{word})(?!{word})))")
                 } else {
                     format!("(?:(?<={word})(?!{word})|(?<!{word})(?={word}))")
                 }
@@ -286,6 +302,12 @@ impl<'p> Translator<'p> {
         let Some(item) = item.filter(|item| item.kind != Kind::Anchor) else { return refuse("nothing to repeat") };
         if item.kind == Kind::Repeat {
             return refuse("multiple repeat");
+        }
+        if item.kind == Kind::Look || item.width == Width::NONE {
+            // Matching nothing again finds the same, and the engine does not repeat it.
+            let _ = self.take('?') || self.take('+');
+            let text = if low == 0 { format!("(?:{}|)", item.text) } else { item.text };
+            return Ok(Item { text, width: Width::NONE, kind: Kind::Repeat });
         }
         let operator = match (low, high) {
             (0, MAX_REPEAT) => "*".to_owned(),
@@ -356,6 +378,7 @@ impl<'p> Translator<'p> {
 
     fn check_lookbehind(&self, group: usize) -> Translated<()> {
         match self.lookbehind_groups {
+            Some(_) if self.groups.get(group).copied().flatten().is_none() => refuse("cannot refer to an open group"),
             Some(before) if group >= before => {
                 refuse("cannot refer to group defined in the same lookbehind subpattern")
             }
@@ -389,12 +412,18 @@ impl<'p> Translator<'p> {
                 None => refuse("unexpected end of pattern"),
                 Some('=') => self.look_behind("(?<=", flags, depth).map(Some),
                 Some('!') => self.look_behind("(?<!", flags, depth).map(Some),
-                Some(other) => refuse(format!("unknown extension ?<{other}")),
+                Some(other) => self.unknown_extension("<", other),
             },
             '(' => self.condition(flags, depth).map(Some),
             '-' | 'a' | 'i' | 'L' | 'm' | 's' | 't' | 'u' | 'x' => self.flag_group(character, flags, depth, at_start),
-            other => refuse(format!("unknown extension ?{other}")),
+            other => self.unknown_extension("", other),
         }
+    }
+
+    /// A backslash and what follows it are one token for CPython.
+    fn unknown_extension<T>(&mut self, before: &str, token: char) -> Translated<T> {
+        let escaped = if token == '\\' { self.next() } else { None };
+        refuse(format!("unknown extension ?{before}{token}{}", escaped.map_or_else(String::new, String::from)))
     }
 
     fn close(&mut self) -> Translated<()> {
@@ -436,7 +465,7 @@ impl<'p> Translator<'p> {
                 self.reference(group)
             }
             None => refuse("unexpected end of pattern"),
-            Some(other) => refuse(format!("unknown extension ?P{other}")),
+            Some(other) => self.unknown_extension("P", other),
         }
     }
 
@@ -466,7 +495,7 @@ impl<'p> Translator<'p> {
     fn look(&mut self, opening: &str, flags: Flags, depth: usize) -> Translated<Item> {
         self.needs_backtracking = true;
         let item = self.wrapped(opening, flags, depth)?;
-        Ok(plain(item.text, Width::NONE))
+        Ok(Item { text: item.text, width: Width::NONE, kind: Kind::Look })
     }
 
     fn look_behind(&mut self, opening: &str, flags: Flags, depth: usize) -> Translated<Item> {
@@ -475,10 +504,8 @@ impl<'p> Translator<'p> {
         self.needs_backtracking = true;
         let item = self.wrapped(opening, flags, depth)?;
         self.lookbehind_groups = outer;
-        if item.width.0 != item.width.1 {
-            return refuse("look-behind requires fixed-width pattern");
-        }
-        Ok(plain(item.text, Width::NONE))
+        self.variable_lookbehind |= item.width.0 != item.width.1;
+        Ok(Item { text: item.text, width: Width::NONE, kind: Kind::Look })
     }
 
     /// `(?(group)yes|no)`.

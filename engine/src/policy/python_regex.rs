@@ -9,7 +9,7 @@ use super::python_pattern::{Texts, Translation, translate};
 /// A compiled pattern.
 #[derive(Debug, Clone)]
 pub struct PythonRegex {
-    /// For ASCII texts that do not end with a line feed.
+    /// For non-empty ASCII texts that do not end with a line feed.
     plain: Engine,
     /// For other texts, where the pattern has to be written differently for them.
     exact: Option<Engine>,
@@ -57,7 +57,7 @@ impl PythonRegex {
     #[must_use]
     pub fn is_match(&self, text: &str) -> bool {
         match &self.exact {
-            Some(exact) if !text.is_ascii() || text.ends_with('\n') => exact.is_match(text),
+            Some(exact) if text.is_empty() || !text.is_ascii() || text.ends_with('\n') => exact.is_match(text),
             _ => self.plain.is_match(text),
         }
     }

@@ -64,6 +64,9 @@ async fn run(config: &Config, local_time: UtcOffset) -> Result<(), StartError> {
     system.handle.shutdown(web.shutdown_drain).await;
     system.revocations.shutdown(web.shutdown_drain).await;
     database.close().await;
+    for server in &servers {
+        server.stop().await;
+    }
     tracing::info!(target: "keylime.verifier", "Verifier stopped");
     Ok(())
 }

@@ -62,6 +62,7 @@ impl TestServer {
                 ready.send(()).unwrap();
                 let patience = stopped.await.unwrap_or(Duration::ZERO);
                 server.drain(patience).await;
+                server.stop().await;
             });
         });
         wait.recv().unwrap();

@@ -3,7 +3,9 @@
 mod bad_rows;
 mod engines;
 mod head_schema;
+mod outage;
 mod peer_databases;
+mod peer_opens_ours;
 mod registrar_suite;
 mod speed;
 mod verifier_suite;
