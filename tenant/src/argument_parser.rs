@@ -135,6 +135,7 @@ impl Parser {
         let mut rest = arguments.iter();
         while let Some(argument) = rest.next() {
             if argument == "--" {
+                unrecognized.push(argument.clone());
                 unrecognized.extend(rest.by_ref().cloned());
                 break;
             }
@@ -428,6 +429,7 @@ mod tests {
         assert_eq!(parse(&["-t10.0.0.1"]).unwrap().value("agent_ip"), Some("10.0.0.1"));
         assert_eq!(parse(&["-t", "-5"]).unwrap().value("agent_ip"), Some("-5"));
         assert_eq!(parse(&["-t", "-a b"]).unwrap().value("agent_ip"), Some("-a b"));
+        assert_eq!(parse(&["-t="]).unwrap().value("agent_ip"), Some(""));
         assert_eq!(parse(&["-t", ""]).unwrap().value("agent_ip"), Some(""));
         assert!(parse(&["-n"]).unwrap().is_present("no_check"));
         assert_eq!(parse(&["--key", "a", "--key=b"]).unwrap().values("keys"), ["a", "b"]);
@@ -439,7 +441,8 @@ mod tests {
     fn names_what_is_wrong_as_argparse_does() {
         assert_eq!(usage_error(&["--nope"]), "tool: error: unrecognized arguments: --nope");
         assert_eq!(usage_error(&["x", "--verify", "y"]), "tool: error: unrecognized arguments: x y");
-        assert_eq!(usage_error(&["--", "-t"]), "tool: error: unrecognized arguments: -t");
+        assert_eq!(usage_error(&["--", "-t"]), "tool: error: unrecognized arguments: -- -t");
+        assert_eq!(usage_error(&["-nx"]), "tool: error: unrecognized arguments: -nx");
         assert_eq!(usage_error(&["-tp"]), "tool: error: argument -tp/--targetport: expected one argument");
         assert_eq!(usage_error(&["-tp", "--verify"]), "tool: error: argument -tp/--targetport: expected one argument");
         assert_eq!(

@@ -65,6 +65,8 @@ struct World {
     registrar: StubServer,
     verifier: StubServer,
     agent: StubServer,
+    /// A server with policies, for anyone.
+    files: StubServer,
     /// An agent that trusts another authority than the tenant's.
     estranged_agent: StubServer,
 }
@@ -90,15 +92,23 @@ impl World {
         let mut authority = Authority::init(&ca, &Subject::default(), "pw").unwrap();
         authority.issue("client", &[], &[], None).unwrap();
         authority.issue("server", &[], &[], None).unwrap();
+        authority.issue("files", &[], &["127.0.0.1".parse().unwrap()], None).unwrap();
         let file = |name: &str| ca.join(name);
         let identity = tls::load_identity(&file("server-cert.crt"), &file("server-private.pem"), None).unwrap();
         let config =
             |identity: Identity| tls::required_client_auth(identity, vec![authority.certificate().clone()]).unwrap();
+        let files = tls::load_identity(&file("files-cert.crt"), &file("files-private.pem"), None).unwrap();
+        let policy: Value = serde_json::from_str(POLICY).unwrap();
+        let policy = Answers::from([
+            ("GET /policy.json".to_owned(), (200, Some(policy.clone()))),
+            ("GET /moved.json".to_owned(), (302, Some(policy))),
+        ]);
         let (agent_identity, agent_pem) = self_signed();
         std::fs::write(directory.path().join("policy.json"), POLICY).unwrap();
         Self {
             registrar: registrar(config(identity.clone()), &agent_pem),
             verifier: verifier(config(identity)),
+            files: StubServer::start(tls::no_client_auth(files).unwrap(), policy),
             agent: agent(config(agent_identity.clone())),
             estranged_agent: agent(
                 tls::required_client_auth(agent_identity.clone(), agent_identity.certs.clone()).unwrap(),
@@ -276,6 +286,34 @@ fn policy_commands_print_what_the_reference_prints() {
     let (_, body) = requests.iter().find(|(request, _)| request == "POST /v2.6/allowlists/p9").unwrap();
     assert!(body.starts_with("{\"tpm_policy\": \"{\\\"mask\\\": \\\"0x400\\\"}\", \"runtime_policy\": \""), "{body}");
     assert!(body.ends_with("\", \"runtime_policy_key\": \"\"}"), "{body}");
+}
+
+#[test]
+fn policies_with_an_address_are_fetched_and_their_checksum_is_checked() {
+    let world = world();
+    let ca = world.directory.path().join("cv_ca/cacert.crt");
+    let trust = [("SSL_CERT_FILE", ca.to_str().unwrap())];
+    let policy: Value = serde_json::from_str(POLICY).unwrap();
+    let checksum = keylime_engine::policy::runtime_policy::checksum(policy.to_string().as_bytes());
+    let add = |file: &str, checksum: &str, environment: &[(&str, &str)]| {
+        let url = format!("https://127.0.0.1:{}/{file}", world.files.port);
+        let name = ["-c", "addruntimepolicy", "--runtime-policy-name", "p9"];
+        let source = ["--runtime-policy-url", &url, "--runtime-policy-checksum", checksum];
+        world.tenant(&[&name[..], &source[..]].concat(), environment)
+    };
+    let (code, stdout, _) = add("policy.json", &checksum, &trust);
+    assert_eq!(code, 0, "{stdout}");
+    let (code, stdout, _) = add("policy.json", "00", &trust);
+    assert_eq!(code, 1);
+    assert!(stdout.contains("Checksum of runtime policy does not match! Expected 00, Calculated "), "{stdout}");
+    for (file, status) in [("other.json", 404), ("moved.json", 302)] {
+        let (code, stdout, _) = add(file, &checksum, &trust);
+        assert_eq!(code, 1);
+        assert!(stdout.contains(&format!("/{file}) failed with status code {status}!")), "{stdout}");
+    }
+    let (code, stdout, _) = add("policy.json", &checksum, &[]);
+    assert_eq!(code, 1);
+    assert!(stdout.contains("invalid peer certificate"), "{stdout}");
 }
 
 #[test]
