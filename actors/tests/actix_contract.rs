@@ -132,10 +132,10 @@ fn futures_of_an_actor_run_between_its_messages_not_during_them() {
         let noted = Rc::clone(&journal);
         let address = Probe::create(move |ctx| {
             let inner = Rc::clone(&noted);
-            ctx.spawn(async move { inner.borrow_mut().push("future".to_owned()) }.into_actor(&Probe {
-                journal: Journal::default(),
-                _guard: Guard(Journal::default()),
-            }));
+            ctx.spawn(
+                async move { inner.borrow_mut().push("future".to_owned()) }
+                    .into_actor(&Probe { journal: Journal::default(), _guard: Guard(Journal::default()) }),
+            );
             Probe { journal: Rc::clone(&noted), _guard: Guard(noted) }
         });
         address.send(Poke::Note(1)).await.unwrap();

@@ -131,6 +131,23 @@ async fn an_activation_needs_no_reading_after_the_registration() {
 }
 
 #[actix::test]
+async fn a_first_registration_needs_no_reading() {
+    let store = Arc::new(MemoryRegistrarStore::default());
+    let registrar = system(&store);
+    tokio::time::sleep(Duration::from_millis(5)).await;
+    registrar.register(request("a", json!({}))).await.unwrap();
+    assert_eq!(store.reads(), 0);
+    // Rows of the past and of other processes are found all the same.
+    let restarted = system(&store);
+    tokio::time::sleep(Duration::from_millis(5)).await;
+    restarted.register(request("a", json!({}))).await.unwrap();
+    restarted.register(request("b", json!({}))).await.unwrap();
+    registrar.register(request("b", json!({}))).await.unwrap();
+    assert_eq!(stored(&store, "a").await.unwrap().regcount, 2);
+    assert_eq!(stored(&store, "b").await.unwrap().regcount, 2);
+}
+
+#[actix::test]
 async fn what_another_process_wrote_counts_more_than_what_is_remembered() {
     let store = Arc::new(MemoryRegistrarStore::default());
     let (one, two) = (system(&store), system(&store));

@@ -181,7 +181,7 @@ fn a_restarted_verifier_takes_up_its_agents_spread_over_the_interval() {
         let begun = first.fleet.asked(&id(0))[0].at;
         for n in 0..50 {
             let asked = first.fleet.asked(&id(n));
-            assert_eq!(asked.len(), 1, "agent {n}");
+            assert!((1..=2).contains(&asked.len()), "agent {n} was asked {} times", asked.len());
             assert!(asked[0].path.contains("partial=0"));
             assert!(asked[0].path.contains("ima_ml_entry=") && !asked[0].path.ends_with("ima_ml_entry=0"));
             early += usize::from(asked[0].at < begun + Duration::from_millis(500) && asked[0].at >= begun);
@@ -230,7 +230,7 @@ fn a_replaced_policy_takes_effect_at_the_next_quote() {
         pass(1.0).await;
         assert!(world.status(&agent).await.has_runtime_policy);
         let users = world.handle.store().update_runtime_policy(policy("ours", 1)).await.unwrap();
-        assert_eq!(users, [agent.clone()]);
+        assert_eq!(users, std::slice::from_ref(&agent));
         world.handle.policy_changed(users).await;
         assert!(!world.status(&agent).await.has_runtime_policy, "the new row is used at once");
         pass(3.0).await;

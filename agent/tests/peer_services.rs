@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use keylime_harness::stack::{Implementation, Stack};
-use keylime_harness::{ima_log, peer, ports};
+use keylime_harness::{ima_log, peer};
 
 const LIMIT: Duration = Duration::from_secs(90);
 
@@ -26,17 +26,11 @@ fn write_payload(directory: &Path, place: &Path) {
     write("local_action_note", format!("#!/bin/sh\ncp \"$1\" {}/revoked\n", place.display()));
 }
 
-fn life_under_the_peer(notifier: &str) {
+#[test]
+fn life_under_the_peer() {
     peer::ensure().unwrap();
-    let port = ports::free();
     let mut stack = Stack::prepare(|settings| {
-        let (option, value) = ("enabled_revocation_notifications".to_owned(), format!("['{notifier}']"));
-        settings.revocations = vec![(option, value), ("zmq_port".to_owned(), port.to_string())];
-        let subscribes = (notifier == "zeromq").to_string();
-        settings.agent = vec![
-            ("enable_revocation_notifications".to_owned(), subscribes),
-            ("revocation_notification_port".to_owned(), port.to_string()),
-        ];
+        settings.revocations = vec![("enabled_revocation_notifications".to_owned(), "['agent']".to_owned())];
     })
     .unwrap();
     stack.start_all(Implementation::Peer, Implementation::Peer).unwrap();
@@ -73,14 +67,4 @@ fn life_under_the_peer(notifier: &str) {
     wait_for("revocation", &stack, || stack.dir().join("revoked").exists());
     let notice = std::fs::read_to_string(stack.dir().join("revoked")).unwrap();
     assert!(notice.contains("\"event_id\":\"ima.validation.ima-ng.not_in_allowlist\""), "{notice}");
-}
-
-#[test]
-fn the_peer_attests_and_revokes_over_rest() {
-    life_under_the_peer("agent");
-}
-
-#[test]
-fn the_peer_attests_and_revokes_over_zeromq() {
-    life_under_the_peer("zeromq");
 }

@@ -295,6 +295,22 @@ async fn speaks_plain_http_without_payloads_when_mtls_is_off() {
     assert_eq!(place.check(&answer["results"], public_key), [16]);
 }
 
+/// A killed agent leaves its key loaded, and a TPM without resource manager has three places.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn comes_back_with_its_key_however_often_it_is_killed() {
+    let place = Place::prepare().await;
+    let options = [("TPM_ENCRYPTION_ALG", "ecc"), ("TPM_SIGNING_ALG", "ecdsa")];
+    let mut keys = Vec::new();
+    for _ in 0..5 {
+        let mut agent = place.start(&options);
+        keys.push(place.registrations.0.lock().unwrap().body["aik_tpm"].clone());
+        agent.kill();
+        std::fs::remove_file(place.path("log")).unwrap();
+    }
+    keys.dedup();
+    assert_eq!(keys.len(), 1);
+}
+
 /// Root starts the agent, which becomes somebody else and keeps working: its keys, its mount, its answers.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn drops_privileges_for_good() {

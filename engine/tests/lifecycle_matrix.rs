@@ -38,7 +38,8 @@ fn every_phase_against_every_input() {
             }
             let effects: Vec<&str> = effects.iter().map(Effect::name).collect();
             let (to, shown) = (name_of(after.phase), after.shown.text());
-            writeln!(table, "{phase_name:<18} {input_name:<21} -> {to:<18} {shown:<19} {}", effects.join(", ")).unwrap();
+            writeln!(table, "{phase_name:<18} {input_name:<21} -> {to:<18} {shown:<19} {}", effects.join(", "))
+                .unwrap();
         }
     }
     insta::assert_snapshot!(table);

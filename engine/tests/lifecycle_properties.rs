@@ -43,8 +43,7 @@ fn events() -> impl Strategy<Value = Event> {
         1 => Just(QuoteReply::VersionUnsupported),
         1 => Just(QuoteReply::Refused(404)),
     ];
-    let share =
-        prop_oneof![4 => Just(ShareReply::Accepted), 2 => Just(ShareReply::Unreachable), 1 => Just(ShareReply::Refused(400))];
+    let share = prop_oneof![4 => Just(ShareReply::Accepted), 2 => Just(ShareReply::Unreachable), 1 => Just(ShareReply::Refused(400))];
     let version = prop_oneof![
         3 => Just(VersionReply::Offers(vec!["2.6".into()])),
         1 => Just(VersionReply::Offers(vec!["2.1".into()])),
@@ -137,7 +136,9 @@ impl World {
             }),
             Event::Tolerated => appraised(failed(Failure::Pcr(PcrFailure::MissingDataPcr))),
             Event::Fatal => appraised(failed(Failure::Quote(QuoteFailure::NoPubkey))),
-            Event::Rebooted => appraised(Verdict::BoottimeChanged { ima: ImaState { boottime: 5, ..ImaState::default() } }),
+            Event::Rebooted => {
+                appraised(Verdict::BoottimeChanged { ima: ImaState { boottime: 5, ..ImaState::default() } })
+            }
             Event::Unreadable => appraised(Verdict::Unreadable("x".into())),
             Event::Version(reply) => Input::VersionReplied(ticket, reply.clone()),
             Event::Share(reply) => Input::ShareReplied(ticket, reply.clone()),
@@ -157,7 +158,8 @@ impl World {
         let input = self.input(event);
         let mut entropy = [0; Entropy::LEN];
         for (n, byte) in entropy.iter_mut().enumerate() {
-            *byte = u8::try_from(self.step.wrapping_mul(6_364_136_223_846_793_005).rotate_left(n as u32 * 5) & 0x7f).unwrap();
+            *byte = u8::try_from(self.step.wrapping_mul(6_364_136_223_846_793_005).rotate_left(n as u32 * 5) & 0x7f)
+                .unwrap();
         }
         let before = self.state.clone();
         let terms = PullTerms { settings: &self.settings, has_share: true };

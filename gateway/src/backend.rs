@@ -4,7 +4,9 @@
 use async_trait::async_trait;
 use keylime_actors::ports::{RegistrationRecord, StoreError, VerifierStore};
 use keylime_actors::registrar::{ActivateError, DeleteError, RegisterAgent, RegisterError, RegistrarHandle};
-use keylime_actors::verifier::{AgentStatus, CommandError, Deletion, EnrolAgent, EnrolError};
+use keylime_actors::verifier::{
+    AgentStatus, CommandError, Deletion, EnrolAgent, EnrolError, Readiness, VerifierHandle,
+};
 use keylime_engine::ids::AgentId;
 use std::sync::Arc;
 
@@ -34,8 +36,8 @@ pub trait VerifierBackend: Send + Sync + 'static {
     async fn policy_changed(&self, agents: Vec<AgentId>);
     /// The database, for policies.
     fn store(&self) -> &Arc<dyn VerifierStore>;
-    /// Whether the system takes requests.
-    fn ready(&self) -> bool;
+    /// Whether the system works, or why not.
+    fn ready(&self) -> Result<(), &'static str>;
 }
 
 /// The registrar system.
@@ -53,6 +55,59 @@ pub trait RegistrarBackend: Send + Sync + 'static {
     async fn delete(&self, agent_id: &str) -> Result<(), DeleteError>;
     /// Whether the system takes requests.
     fn ready(&self) -> bool;
+}
+
+#[async_trait]
+impl VerifierBackend for VerifierHandle {
+    async fn enrol(&self, request: EnrolAgent) -> Result<(), EnrolError> {
+        Self::enrol(self, request).await
+    }
+
+    async fn status(&self, agent_id: &AgentId) -> Result<Option<AgentStatus>, StoreError> {
+        Self::status(self, agent_id).await
+    }
+
+    async fn statuses(
+        &self,
+        verifier_id: Option<&str>,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<AgentStatus>, StoreError> {
+        Self::statuses(self, verifier_id, after, limit).await
+    }
+
+    async fn agent_ids(&self, verifier_id: Option<&str>) -> Result<Vec<String>, StoreError> {
+        Self::agent_ids(self, verifier_id).await
+    }
+
+    async fn delete(&self, agent_id: &AgentId) -> Result<Deletion, CommandError> {
+        Self::delete(self, agent_id).await
+    }
+
+    async fn reactivate(&self, agent_id: &AgentId) -> Result<(), CommandError> {
+        Self::reactivate(self, agent_id).await
+    }
+
+    async fn stop(&self, agent_id: &AgentId) -> Result<(), CommandError> {
+        Self::stop(self, agent_id).await
+    }
+
+    async fn policy_changed(&self, agents: Vec<AgentId>) {
+        Self::policy_changed(self, agents).await;
+    }
+
+    fn store(&self) -> &Arc<dyn VerifierStore> {
+        Self::store(self)
+    }
+
+    fn ready(&self) -> Result<(), &'static str> {
+        match Self::ready(self) {
+            Readiness::Ready => Ok(()),
+            Readiness::Recovering => Err("stored agents are being taken up"),
+            Readiness::StoreUnavailable => Err("the database does not answer"),
+            Readiness::Stopping => Err("stopping"),
+        }
+    }
 }
 
 #[async_trait]

@@ -19,3 +19,4 @@ pub mod server;
 mod signing_keys;
 pub mod startup;
 pub mod tls;
+pub mod verifier_system;

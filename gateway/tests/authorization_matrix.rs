@@ -67,7 +67,7 @@ fn check_all<S: Send + Sync + 'static>(server: &TestServer, routes: &[Route<S>])
                 assert!(detail.starts_with(&denied), "{client:?} {method} {path}: {detail}");
             }
         }
-        for client in [Client::Admin, Client::ClientAuth] {
+        for client in [Client::Admin, Client::WithClientUsage] {
             let answer = server.ask(client, method, &path, &[], "");
             assert!(!matches!(answer.status, 401 | 403), "{client:?} {method} {path}: {answer:?}");
         }

@@ -61,7 +61,7 @@ fn cve_2023_38200_too_many_stalled_handshakes_displace_each_other() {
 
 fn is_closed(mut stream: &TcpStream) -> bool {
     match stream.read(&mut [0u8; 1]) {
-        Ok(_) => true,
+        Ok(count) => count == 0,
         Err(error) => error.kind() != std::io::ErrorKind::WouldBlock,
     }
 }

@@ -316,7 +316,8 @@ impl Parser {
     }
 
     /// The help text: usage, then every option with what it does, in two columns.
-    fn help(&self, width: usize) -> String {
+    #[must_use]
+    pub fn help(&self, width: usize) -> String {
         const COLUMN: usize = 24;
         let width = width.saturating_sub(2).max(COLUMN + 11);
         let mut text = self.usage(width + 2) + "\noptions:\n";

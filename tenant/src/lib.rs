@@ -13,6 +13,7 @@
 pub mod address;
 pub mod agent_client;
 pub mod argument_parser;
+pub mod ca_cli;
 pub mod ca_settings;
 pub mod certificate_package;
 pub mod cli;
@@ -33,6 +34,7 @@ pub mod policies;
 pub mod python_repr;
 pub mod registrar_client;
 pub mod retry_delay;
+pub mod revocation_list_server;
 pub mod session;
 pub mod settings;
 pub mod verification_keys;

@@ -130,6 +130,50 @@ fn payload_on_the_peers_servers() {
     payload(Peer, Peer, Ours);
 }
 
+/// A certificate of the operator's authority reaches the machine, with the key that verifies revocations and more files.
+fn certificate(verifier: Implementation, registrar: Implementation, tenant: Implementation) {
+    let mut stack = Stack::prepare(|settings| {
+        settings.agent = vec![("payload_script".into(), "\"\"".into())];
+    })
+    .unwrap();
+    stack.start_all(verifier, registrar).unwrap();
+    let include = stack.dir().join("include");
+    std::fs::create_dir(&include).unwrap();
+    std::fs::write(include.join("note.txt"), "for the machine").unwrap();
+    let policy = stack.write_json("policy.json", &ima_log::policy(&[])).unwrap();
+    let (ca, include) = (stack.dir().join("ca").display().to_string(), include.display().to_string());
+    let package = ["--cert", &ca, "--include", &include, "--verify"];
+    let added = ["-c", "add", "-t", "127.0.0.1", "--runtime-policy", &policy];
+    let added = stack.tenant(tenant, &[&added[..], &package[..]].concat()).unwrap();
+    assert_eq!(added.code, Some(0), "{added:?}\n{}", stack.logs());
+
+    let unpacked = stack.dir().join("agent/secure/unzipped");
+    let id = stack.settings.agent_id.clone();
+    let names = [format!("{id}-cert.crt"), format!("{id}-private.pem"), "RevocationNotifier-cert.crt".to_owned()];
+    let start = std::time::Instant::now();
+    while !unpacked.join("note.txt").exists() {
+        assert!(start.elapsed() < LIMIT, "no package\n{}", stack.logs());
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    for name in names {
+        assert!(unpacked.join(&name).exists(), "{name} is missing");
+    }
+    let record = stack.wait_for_status(LIMIT, |r| r["attestation_count"].as_i64() >= Some(1)).unwrap();
+    let metadata: Value = serde_json::from_str(text(&record, "meta_data")).unwrap();
+    assert_eq!(metadata["cert_serial"], 2);
+    assert!(text(&metadata, "subject").ends_with(&format!("CN={id},C=US")), "{metadata}");
+}
+
+#[test]
+fn certificate_on_our_servers() {
+    certificate(Ours, Ours, Ours);
+}
+
+#[test]
+fn certificate_on_the_peers_servers() {
+    certificate(Peer, Peer, Ours);
+}
+
 /// A named policy on the verifier, a wrong static PCR value, a restart, a silent machine.
 fn life_of_an_agent(tenant: Implementation) {
     let mut stack = Stack::prepare(|_| {}).unwrap();

@@ -7,9 +7,6 @@ use sea_orm::{ConnectionTrait, DbErr, Iden, Value};
 /// parameters that SQLite allows.
 const ROWS_PER_STATEMENT: [usize; 5] = [256, 64, 16, 4, 1];
 
-/// Most values in one `IN (…)`.
-const MOST_IN_LIST: usize = 512;
-
 /// Bytes of policy text in one statement, well below the 16 MiB that MySQL takes in one packet; one longer text is still
 /// a statement of its own.
 const TEXT_BYTES_PER_STATEMENT: usize = 1 << 20;
@@ -63,20 +60,6 @@ pub(super) fn groups_by_bytes<T>(rows: Vec<T>, bytes: impl Fn(&T) -> usize) -> V
     groups
 }
 
-/// Lists for `IN (…)`: at most [`MOST_IN_LIST`] values each, filled up with the last value to a power of two.
-pub(super) fn in_lists<'a>(values: &[&'a str]) -> Vec<Vec<&'a str>> {
-    values
-        .chunks(MOST_IN_LIST)
-        .map(|chunk| {
-            let mut list = chunk.to_vec();
-            if let Some(last) = chunk.last() {
-                list.resize(chunk.len().next_power_of_two(), last);
-            }
-            list
-        })
-        .collect()
-}
-
 fn add_row(statement: &mut InsertStatement, row: Vec<Value>) -> Result<(), DbErr> {
     statement.values(row.into_iter().map(Expr::val)).map(|_| ()).map_err(|error| DbErr::Custom(error.to_string()))
 }
@@ -104,13 +87,6 @@ mod tests {
         for rows in 0..700 {
             assert_eq!(statement_sizes(rows).iter().sum::<usize>(), rows);
         }
-    }
-
-    #[test]
-    fn lists_are_filled_up_with_values_they_hold_already() {
-        assert_eq!(in_lists(&["a", "b", "c"]), [["a", "b", "c", "c"]]);
-        assert!(in_lists(&[]).is_empty());
-        assert_eq!(in_lists(&vec!["x"; 1025]).iter().map(Vec::len).collect::<Vec<_>>(), [512, 512, 1]);
     }
 
     #[test]

@@ -3,6 +3,7 @@
 mod agent_columns;
 mod insert_rows;
 mod json_column;
+mod key_lists;
 mod outbox_rows;
 mod policy_rows;
 pub mod registrar_store;

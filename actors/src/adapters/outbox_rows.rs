@@ -1,6 +1,7 @@
 //! The revocation outbox: notices and the deliveries they still wait for.
 
-use super::insert_rows::{in_lists, insert_rows};
+use super::insert_rows::insert_rows;
+use super::key_lists::{key_lists, one_of};
 use crate::ports::OutboxRow;
 use keylime_schema::database::entity::{outbox_delivery, outbox_notice};
 use sea_orm::sea_query::{Expr, ExprTrait as _, LockType, OnConflict, Order, Query, SelectStatement};
@@ -53,12 +54,12 @@ pub(super) async fn confirm<C: ConnectionTrait>(db: &C, confirmed: &[(Uuid, &str
     let mut ids: Vec<&str> = by_notifier.values().flatten().map(String::as_str).collect();
     ids.sort_unstable();
     ids.dedup();
-    for list in in_lists(&ids) {
+    for list in key_lists(&ids) {
         // Two processes that confirm the last two deliveries of one notice must see each other's.
         let lock = Query::select()
             .column(outbox_notice::Column::Id)
             .from(outbox_notice::Entity)
-            .and_where(outbox_notice::Column::Id.is_in(list))
+            .and_where(one_of(db, outbox_notice::Column::Id, &list))
             .order_by(outbox_notice::Column::Id, Order::Asc)
             .lock(LockType::Update)
             .to_owned();
@@ -66,32 +67,36 @@ pub(super) async fn confirm<C: ConnectionTrait>(db: &C, confirmed: &[(Uuid, &str
     }
     for (notifier, ids) in &by_notifier {
         let ids: Vec<&str> = ids.iter().map(String::as_str).collect();
-        for list in in_lists(&ids) {
+        for list in key_lists(&ids) {
             let delete = Query::delete()
                 .from_table(outbox_delivery::Entity)
                 .and_where(outbox_delivery::Column::Notifier.eq(*notifier))
-                .and_where(outbox_delivery::Column::OutboxId.is_in(list))
+                .and_where(one_of(db, outbox_delivery::Column::OutboxId, &list))
                 .to_owned();
             db.execute(&delete).await?;
         }
     }
-    for list in in_lists(&ids) {
+    for list in key_lists(&ids) {
         let delete = Query::delete()
             .from_table(outbox_notice::Entity)
-            .and_where(outbox_notice::Column::Id.is_in(list))
-            .and_where(Expr::exists(deliveries_of_notice()).not())
+            .and_where(one_of(db, outbox_notice::Column::Id, &list))
+            .and_where(Expr::exists(deliveries_of_notice(None)).not())
             .to_owned();
         db.execute(&delete).await?;
     }
     Ok(())
 }
 
-/// The oldest notices that wait for a notifier.
-pub(super) async fn pending<C: ConnectionTrait>(db: &C, limit: u64) -> Result<Vec<OutboxRow>, DbErr> {
+/// The oldest notices that wait for `notifier`, or for any.
+pub(super) async fn pending<C: ConnectionTrait>(
+    db: &C,
+    notifier: Option<&str>,
+    limit: u64,
+) -> Result<Vec<OutboxRow>, DbErr> {
     let select = Query::select()
         .columns(NOTICE)
         .from(outbox_notice::Entity)
-        .and_where(Expr::exists(deliveries_of_notice()))
+        .and_where(Expr::exists(deliveries_of_notice(notifier)))
         .order_by(outbox_notice::Column::Seq, Order::Asc)
         .limit(limit)
         .to_owned();
@@ -115,11 +120,11 @@ pub(super) async fn pending<C: ConnectionTrait>(db: &C, limit: u64) -> Result<Ve
 async fn notifiers<C: ConnectionTrait>(db: &C, ids: &[String]) -> Result<HashMap<String, Vec<String>>, DbErr> {
     let ids: Vec<&str> = ids.iter().map(String::as_str).collect();
     let mut found: HashMap<String, Vec<String>> = HashMap::new();
-    for list in in_lists(&ids) {
+    for list in key_lists(&ids) {
         let select = Query::select()
             .columns(DELIVERY)
             .from(outbox_delivery::Entity)
-            .and_where(outbox_delivery::Column::OutboxId.is_in(list))
+            .and_where(one_of(db, outbox_delivery::Column::OutboxId, &list))
             .order_by(outbox_delivery::Column::Notifier, Order::Asc)
             .to_owned();
         for row in db.query_all(&select).await? {
@@ -143,11 +148,15 @@ fn decode(row: &sea_orm::QueryResult) -> Result<OutboxRow, String> {
     })
 }
 
-fn deliveries_of_notice() -> SelectStatement {
+fn deliveries_of_notice(notifier: Option<&str>) -> SelectStatement {
     let notice = (outbox_notice::Entity, outbox_notice::Column::Id);
-    Query::select()
+    let mut select = Query::select();
+    select
         .expr(Expr::val(1))
         .from(outbox_delivery::Entity)
-        .and_where(Expr::col((outbox_delivery::Entity, outbox_delivery::Column::OutboxId)).equals(notice))
-        .to_owned()
+        .and_where(Expr::col((outbox_delivery::Entity, outbox_delivery::Column::OutboxId)).equals(notice));
+    if let Some(notifier) = notifier {
+        select.and_where(Expr::col((outbox_delivery::Entity, outbox_delivery::Column::Notifier)).eq(notifier));
+    }
+    select
 }

@@ -1,6 +1,7 @@
 //! The policy tables `allowlists` and `mbpolicies`, which differ in their columns and share their rules.
 
-use super::insert_rows::{groups_by_bytes, in_lists, insert_rows};
+use super::insert_rows::{groups_by_bytes, insert_rows};
+use super::key_lists::{key_lists, one_of};
 use super::row::Row;
 use crate::ports::{BootPolicyRecord, NewBootPolicy, NewRuntimePolicy, RuntimePolicyRecord};
 use keylime_schema::database::Engine;
@@ -142,9 +143,12 @@ pub(super) async fn ids<P: PolicyTable, C: ConnectionTrait>(
     names: &[&str],
 ) -> Result<HashMap<String, i32>, DbErr> {
     let mut found = HashMap::new();
-    for list in in_lists(names) {
-        let select =
-            Query::select().columns([P::ID, P::NAME]).from(P::entity()).and_where(P::NAME.is_in(list)).to_owned();
+    for list in key_lists(names) {
+        let select = Query::select()
+            .columns([P::ID, P::NAME])
+            .from(P::entity())
+            .and_where(one_of(db, P::NAME, &list))
+            .to_owned();
         for row in db.query_all(&select).await? {
             let row = Row::new(engine, &row);
             if let (Ok(Some(id)), Ok(Some(name))) = (row.small_integer("id"), row.text("name")) {
@@ -182,7 +186,7 @@ pub(super) async fn delete<P: PolicyTable, C: ConnectionTrait>(db: &C, id: i32) 
 
 /// Deletes those of the named policies that no agent uses (`verifier-v2.md` §3.4).
 pub(super) async fn delete_unused<P: PolicyTable, C: ConnectionTrait>(db: &C, names: &[&str]) -> Result<(), DbErr> {
-    for list in in_lists(names) {
+    for list in key_lists(names) {
         let users = Query::select()
             .expr(Expr::val(1))
             .from(verifier_agent::Entity)
@@ -190,7 +194,7 @@ pub(super) async fn delete_unused<P: PolicyTable, C: ConnectionTrait>(db: &C, na
             .to_owned();
         let delete = Query::delete()
             .from_table(P::entity())
-            .and_where(P::NAME.is_in(list))
+            .and_where(one_of(db, P::NAME, &list))
             .and_where(Expr::exists(users).not())
             .to_owned();
         db.execute(&delete).await?;

@@ -1,7 +1,8 @@
 //! The registrar's database behind [`RegistrarStore`].
 
-use super::insert_rows::{in_lists, insert_rows};
+use super::insert_rows::insert_rows;
 use super::json_column;
+use super::key_lists::{key_lists, one_of};
 use super::row::Row;
 use super::store_fault::{ATTEMPTS, store_error};
 use crate::ports::{RegistrarStore, RegistrationOutcome, RegistrationRecord, StoreError};
@@ -157,8 +158,9 @@ async fn delete_in(db: &Database, agent_ids: &[String]) -> Result<Vec<bool>, DbE
     let ids: Vec<&str> = agent_ids.iter().map(String::as_str).collect();
     let mut existing = existing(&transaction, db.engine(), &ids).await?;
     let found: Vec<&str> = existing.iter().map(String::as_str).collect();
-    for list in in_lists(&found) {
-        let delete = Query::delete().from_table(Entity).and_where(Column::AgentId.is_in(list)).to_owned();
+    for list in key_lists(&found) {
+        let delete =
+            Query::delete().from_table(Entity).and_where(one_of(&transaction, Column::AgentId, &list)).to_owned();
         transaction.execute(&delete).await?;
     }
     transaction.commit().await?;
@@ -171,11 +173,11 @@ async fn existing(db: &DatabaseTransaction, engine: Engine, ids: &[&str]) -> Res
     sorted.sort_unstable();
     sorted.dedup();
     let mut found = HashSet::new();
-    for list in in_lists(&sorted) {
+    for list in key_lists(&sorted) {
         let select = Query::select()
             .column(Column::AgentId)
             .from(registrar_agent::Entity)
-            .and_where(Column::AgentId.is_in(list))
+            .and_where(one_of(db, Column::AgentId, &list))
             .order_by(Column::AgentId, Order::Asc)
             .lock(LockType::Update)
             .to_owned();

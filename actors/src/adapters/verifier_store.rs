@@ -144,17 +144,24 @@ impl VerifierStore for SqlVerifierStore {
         let rows = self.db.reader().query_all(&select).await.map_err(|error| store_error(&error))?;
         let more = limit > 0 && rows.len() as u64 == limit;
         let mut page = AgentPage::default();
+        let mut unreadable = Vec::new();
         let mut last = None;
         for row in &rows {
             let row = Row::new(self.db.engine(), row);
-            // An id that cannot be read has no successor to go on from; SQLite sorts such ids behind all texts.
-            last = row.text("agent_id").ok().flatten().or(last);
-            match agent_columns::decode(&row) {
-                Ok(agent) => page.agents.push(agent),
-                Err(bad) => page.bad.push(bad),
+            let id = row.text("agent_id").ok().flatten();
+            match (agent_columns::decode(&row), &id) {
+                (Ok(agent), _) => page.agents.push(agent),
+                (Err(bad), Some(_)) => page.bad.push(bad),
+                (Err(bad), None) => unreadable.push(bad),
             }
+            last = id.or(last);
         }
-        page.next = last.filter(|last| more && Some(last.as_str()) != after);
+        page.next = last.filter(|_| more);
+        // An id that is no text has no successor to go on from; SQLite sorts such ids behind all texts, so the last page
+        // has them all.
+        if page.next.is_none() {
+            page.bad.append(&mut unreadable);
+        }
         Ok(page)
     }
 
@@ -232,6 +239,12 @@ impl VerifierStore for SqlVerifierStore {
     }
 
     async fn outbox_pending(&self, limit: u64) -> Result<Vec<OutboxRow>, StoreError> {
-        outbox_rows::pending(self.db.reader(), limit.min(MAX_PAGE)).await.map_err(|error| store_error(&error))
+        outbox_rows::pending(self.db.reader(), None, limit.min(MAX_PAGE)).await.map_err(|error| store_error(&error))
+    }
+
+    async fn outbox_pending_for(&self, notifier: &str, limit: u64) -> Result<Vec<OutboxRow>, StoreError> {
+        outbox_rows::pending(self.db.reader(), Some(notifier), limit.min(MAX_PAGE))
+            .await
+            .map_err(|error| store_error(&error))
     }
 }

@@ -4,7 +4,8 @@
 //! statement is expected to fail, which would end the transaction on PostgreSQL. Where another process interfered after
 //! all, the transaction runs again. Where a row cannot be stored, each write runs alone, so that only that one is refused.
 
-use super::insert_rows::{in_lists, insert_rows};
+use super::insert_rows::insert_rows;
+use super::key_lists::{key_lists, one_of};
 use super::policy_rows::{self, BootPolicies, NewPolicy, PolicyTable, RuntimePolicies};
 use super::row::Row;
 use super::store_fault::{ATTEMPTS, store_error};
@@ -16,7 +17,7 @@ use keylime_schema::database::entity::verifier_agent::{self, Column};
 use keylime_schema::database::entity::{attestation, evidence_item};
 use keylime_schema::database::{Database, Engine, Fault};
 use sea_orm::sea_query::{LockType, Order, Query};
-use sea_orm::{ColumnTrait as _, ConnectionTrait as _, DatabaseTransaction, DbErr, TransactionTrait as _};
+use sea_orm::{ConnectionTrait as _, DatabaseTransaction, DbErr, TransactionTrait as _};
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 /// See [`crate::ports::VerifierStore::write`].
@@ -121,11 +122,11 @@ impl<'a> Writer<'a> {
         ids.sort_unstable();
         ids.dedup();
         let mut states = States::with_capacity(ids.len());
-        for list in in_lists(&ids) {
+        for list in key_lists(&ids) {
             let select = Query::select()
                 .columns([Column::AgentId, Column::OperationalState])
                 .from(verifier_agent::Entity)
-                .and_where(Column::AgentId.is_in(list))
+                .and_where(one_of(self.db, Column::AgentId, &list))
                 .order_by(Column::AgentId, Order::Asc)
                 .lock(LockType::Update)
                 .to_owned();
@@ -261,11 +262,11 @@ impl<'a> Writer<'a> {
             by_state.entry(state).or_default().push(agent);
         }
         for (state, agents) in by_state {
-            for list in in_lists(&agents) {
+            for list in key_lists(&agents) {
                 let update = Query::update()
                     .table(verifier_agent::Entity)
                     .value(Column::OperationalState, state)
-                    .and_where(Column::AgentId.is_in(list))
+                    .and_where(one_of(self.db, Column::AgentId, &list))
                     .to_owned();
                 self.db.execute(&update).await?;
             }
@@ -283,19 +284,21 @@ impl<'a> Writer<'a> {
                 None => outcomes[*index] = WriteOutcome::Gone { stored_state: None },
             }
         }
-        for list in in_lists(&agents) {
+        for list in key_lists(&agents) {
             let evidence = Query::delete()
                 .from_table(evidence_item::Entity)
-                .and_where(evidence_item::Column::AgentId.is_in(list.clone()))
+                .and_where(one_of(self.db, evidence_item::Column::AgentId, &list))
                 .to_owned();
             self.db.execute(&evidence).await?;
             let attestations = Query::delete()
                 .from_table(attestation::Entity)
-                .and_where(attestation::Column::AgentId.is_in(list.clone()))
+                .and_where(one_of(self.db, attestation::Column::AgentId, &list))
                 .to_owned();
             self.db.execute(&attestations).await?;
-            let rows =
-                Query::delete().from_table(verifier_agent::Entity).and_where(Column::AgentId.is_in(list)).to_owned();
+            let rows = Query::delete()
+                .from_table(verifier_agent::Entity)
+                .and_where(one_of(self.db, Column::AgentId, &list))
+                .to_owned();
             self.db.execute(&rows).await?;
         }
         policy_rows::delete_unused::<RuntimePolicies, _>(self.db, &agents).await?;

@@ -62,6 +62,7 @@ struct Durable {
 }
 
 #[derive(Default)]
+#[allow(clippy::vec_box, reason = "rows arrive boxed, and sorting moves only pointers")]
 struct Batch {
     soon: Vec<Box<AgentProgress>>,
     durable: Vec<Durable>,
@@ -112,6 +113,14 @@ impl BatchWriter {
         }
     }
 
+    /// Tells that a read found the database away: admission closes until it answers again.
+    pub fn note_outage(&self, error: &StoreError) {
+        if matches!(error, StoreError::Unavailable(_)) && !self.shared.outage.swap(true, Ordering::Relaxed) {
+            tracing::error!(target: "keylime.verifier", %error, "database unavailable, attestation pauses");
+            self.shared.wake.notify_one();
+        }
+    }
+
     /// Whether no attestation may begin because its outcome might not be stored.
     #[must_use]
     pub fn saturated(&self) -> bool {
@@ -142,23 +151,27 @@ impl BatchWriter {
     pub async fn run(self, on_gone: OnGone) {
         let mut pause = FIRST_PAUSE;
         loop {
-            let batch = match self.next_batch() {
-                Next::Batch(batch) => batch,
+            let written = match self.next_batch() {
+                Next::Batch(batch) => self.write(batch, &on_gone).await,
+                // Nothing waits to be written that would notice the database's return.
+                Next::Wait(_) if self.shared.outage.load(Ordering::Relaxed) => {
+                    self.shared.store.agent("").await.map(drop)
+                }
                 Next::Wait(until) => {
                     self.wait(until).await;
                     continue;
                 }
                 Next::Done => break,
             };
-            match self.write(batch, &on_gone).await {
+            match written {
                 Ok(()) => {
-                    self.shared.outage.store(false, Ordering::Relaxed);
+                    if self.shared.outage.swap(false, Ordering::Relaxed) {
+                        tracing::info!(target: "keylime.verifier", "database available, attestation goes on");
+                    }
                     pause = FIRST_PAUSE;
                 }
                 Err(error) => {
-                    if !self.shared.outage.swap(true, Ordering::Relaxed) {
-                        tracing::error!(target: "keylime.verifier", %error, "database unavailable, attestation pauses");
-                    }
+                    self.note_outage(&error);
                     sleep(pause).await;
                     pause = (pause * 2).min(LONGEST_PAUSE);
                 }

@@ -9,6 +9,7 @@ use tokio::sync::{mpsc, oneshot};
 #[derive(Clone)]
 pub(super) struct GroupCommit(mpsc::Sender<Write>);
 
+#[allow(clippy::large_enum_variant, reason = "nearly every write is a registration")]
 enum Write {
     Register {
         seen: Option<RegistrationRecord>,

@@ -10,6 +10,7 @@ pub mod certificate_store_directory;
 pub mod memory_store;
 
 mod group_commit;
+mod known_ids;
 mod recent_registrations;
 mod record_conversion;
 mod registrar_handle;

@@ -2,8 +2,10 @@
 
 use super::api::{ActivateError, DeleteError, RegisterAgent, RegisterError};
 use super::group_commit::{CommitBounds, GroupCommit};
+use super::known_ids::KnownIds;
 use super::registration_shard::{Command, RegistrationShard, ShardContext};
 use crate::ports::{RegistrarStore, RegistrationRecord, StoreError};
+use crate::runtime::cpu_pool::CpuPool;
 use actix::{Actor, Addr};
 use actix_rt::{Arbiter, System};
 use keylime_engine::identity::registration::RegistrationRules;
@@ -57,8 +59,8 @@ pub fn start(options: RegistrarOptions, store: Arc<dyn RegistrarStore>) -> std::
     let (writer, serve_writes) = GroupCommit::new(Arc::clone(&store), bounds);
     let arbiters: Vec<Arbiter> = (0..options.shards).map(|_| Arbiter::new()).collect();
     let pool = match options.cpu_threads {
-        0 => None,
-        threads => Some(Arc::new(cpu_pool(threads)?)),
+        0 => CpuPool::inline(),
+        threads => CpuPool::with_threads(threads, options.max_in_flight).map_err(std::io::Error::other)?,
     };
     let context = Arc::new(ShardContext {
         store: Arc::clone(&store),
@@ -66,11 +68,11 @@ pub fn start(options: RegistrarOptions, store: Arc<dyn RegistrarStore>) -> std::
         pool,
         rules: options.rules,
         tpm_cert_store: options.tpm_cert_store,
+        known: KnownIds::default(),
     });
-    match arbiters.first() {
-        Some(arbiter) => arbiter.spawn(serve_writes),
-        None => System::current().arbiter().spawn(serve_writes),
-    };
+    let first = arbiters.first().map_or_else(|| System::current().arbiter().clone(), Arbiter::handle);
+    first.spawn(serve_writes);
+    first.spawn(load_known_ids(Arc::clone(&context)));
     let shards = match arbiters.is_empty() {
         true => vec![Shard::start(None, &context)],
         false => arbiters.into_iter().map(|arbiter| Shard::start(Some(arbiter), &context)).collect(),
@@ -85,12 +87,12 @@ pub fn start(options: RegistrarOptions, store: Arc<dyn RegistrarStore>) -> std::
     })))
 }
 
-fn cpu_pool(threads: usize) -> std::io::Result<rayon::ThreadPool> {
-    rayon::ThreadPoolBuilder::new()
-        .num_threads(threads)
-        .thread_name(|n| format!("registrar-cpu-{n}"))
-        .build()
-        .map_err(std::io::Error::other)
+/// Until the ids are loaded, and if they cannot be, every registration reads first.
+async fn load_known_ids(context: Arc<ShardContext>) {
+    match context.store.registration_ids().await {
+        Ok(ids) => context.known.load(&ids),
+        Err(error) => tracing::warn!(target: "keylime.registrar", reason = %error, "known ids could not be read"),
+    }
 }
 
 /// The registrar system; cheap to clone.

@@ -4,9 +4,11 @@
 
 use super::api::{ActivateError, DeleteError, RegisterAgent, RegisterError};
 use super::group_commit::GroupCommit;
+use super::known_ids::KnownIds;
 use super::recent_registrations::{Memory, RecentRegistrations};
 use super::registration_task;
 use crate::ports::RegistrarStore;
+use crate::runtime::cpu_pool::CpuPool;
 use actix::{Actor, Addr, AsyncContext, Context, Handler, Message};
 use hashbrown::HashMap;
 use keylime_engine::identity::registration::RegistrationRules;
@@ -19,9 +21,10 @@ use tokio::sync::{OwnedSemaphorePermit, oneshot};
 pub(super) struct ShardContext {
     pub(super) store: Arc<dyn RegistrarStore>,
     pub(super) writer: GroupCommit,
-    pub(super) pool: Option<Arc<rayon::ThreadPool>>,
+    pub(super) pool: CpuPool,
     pub(super) rules: RegistrationRules,
     pub(super) tpm_cert_store: PathBuf,
+    pub(super) known: KnownIds,
 }
 
 /// A request with the way back to its caller and its place in the admission bound.

@@ -12,7 +12,6 @@ use keylime_engine::identity::registration::{
 };
 use keylime_engine::ids::AgentId;
 use std::sync::Arc;
-use tokio::sync::oneshot;
 
 /// Runs a command; `seen` is what the shard remembers of the row. Answers what is known of the row afterwards.
 pub(super) async fn run(context: &ShardContext, command: Command, seen: Memory) -> Memory {
@@ -63,6 +62,7 @@ async fn register(
     let job = Arc::new(Job { agent_id, request, authorities });
     let mut stored = match seen {
         Memory::Row(row) => Some(*row),
+        Memory::Unknown if context.known.is_new(job.agent_id.as_str()) => None,
         Memory::Unknown => match context.store.registration(job.agent_id.as_str()).await {
             Ok(stored) => stored,
             Err(error) => return refused(error.into()),
@@ -76,6 +76,7 @@ async fn register(
         let row = record(job.agent_id.as_str(), accepted.registration, stored.as_ref());
         match context.writer.register(stored, row.clone()).await {
             Ok(RegistrationOutcome::Written) => {
+                context.known.add(job.agent_id.as_str());
                 report(&job.agent_id, &row, &accepted.warnings);
                 return (Ok(accepted.blob), Memory::Row(Box::new(row)));
             }
@@ -119,36 +120,27 @@ async fn decide(
 ) -> Result<Accepted, RegisterError> {
     let stored = stored.map(registration);
     let (job, rules) = (Arc::clone(job), context.rules);
-    let decided = compute(context, move || {
-        let mut entropy = RegistrationEntropy { challenge: [0; _], seal: [0; _] };
-        let filled = aws_lc_rs::rand::fill(&mut entropy.challenge).and(aws_lc_rs::rand::fill(&mut entropy.seal));
-        let request = RegistrationRequest {
-            agent_id: &job.agent_id,
-            members: &job.request.members,
-            stored: stored.as_ref(),
-            authorities: &job.authorities,
-        };
-        filled.ok().map(|()| decision::register(&request, rules, &entropy))
-    })
-    .await;
+    let decided = context
+        .pool
+        .run(move || {
+            let mut entropy = RegistrationEntropy { challenge: [0; _], seal: [0; _] };
+            let filled = aws_lc_rs::rand::fill(&mut entropy.challenge).and(aws_lc_rs::rand::fill(&mut entropy.seal));
+            let request = RegistrationRequest {
+                agent_id: &job.agent_id,
+                members: &job.request.members,
+                stored: stored.as_ref(),
+                authorities: &job.authorities,
+            };
+            filled.ok().map(|()| decision::register(&request, rules, &entropy))
+        })
+        .await;
     match decided {
-        Some(Some(Ok(accepted))) => Ok(accepted),
-        Some(Some(Err(Refusal::IdentityChanged(_)))) => Err(RegisterError::IdentityChanged),
-        Some(Some(Err(Refusal::Invalid(reasons)))) => Err(RegisterError::Invalid(reasons)),
-        Some(None) => Err(StoreError::Internal("no randomness".to_owned()).into()),
-        None => Err(StoreError::Internal("the decision ended with a fault".to_owned()).into()),
+        Ok(Some(Ok(accepted))) => Ok(accepted),
+        Ok(Some(Err(Refusal::IdentityChanged(_)))) => Err(RegisterError::IdentityChanged),
+        Ok(Some(Err(Refusal::Invalid(reasons)))) => Err(RegisterError::Invalid(reasons)),
+        Ok(None) => Err(StoreError::Internal("no randomness".to_owned()).into()),
+        Err(panic) => Err(StoreError::Internal(panic.to_string()).into()),
     }
-}
-
-/// Runs a computation on the CPU threads; `None` when it panicked. Their queue is bounded by the admission of requests.
-async fn compute<T: Send + 'static>(context: &ShardContext, work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
-    let guarded = || std::panic::catch_unwind(std::panic::AssertUnwindSafe(work)).ok();
-    let Some(pool) = &context.pool else { return guarded() };
-    let (reply, answer) = oneshot::channel();
-    pool.spawn(move || {
-        let _ = reply.send(guarded());
-    });
-    answer.await.ok().flatten()
 }
 
 fn report(agent_id: &AgentId, row: &RegistrationRecord, warnings: &[String]) {

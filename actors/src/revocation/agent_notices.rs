@@ -11,27 +11,22 @@ pub use super::notice_log::NoticeTarget;
 
 use super::notice_log::{Assignment, NoticeLog};
 use super::notifier::{Delivery, Notifier};
-use crate::ports::{OutboxRow, StoreError, VerifierStore};
+use crate::ports::{AgentCall, AgentMethod, AgentReply, EvidenceTransport, OutboxRow, StoreError, VerifierStore};
+use crate::verifier::AgentTls;
+use crate::verifier::agent_material;
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
+use keylime_engine::evidence::agent_reply::{classify_share_reply, classify_version_reply};
 use keylime_engine::ids::AgentId;
+use keylime_engine::lifecycle::api_version::{ApiVersion, renegotiate};
+use keylime_engine::lifecycle::{ShareReply, VersionReply};
 use parking_lot::Mutex;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
-
-/// Carries one notice to one agent.
-#[async_trait]
-pub trait NoticeTransport: Send + Sync + 'static {
-    /// Posts the body and waits for the answer; ends by itself after the request timeout.
-    ///
-    /// # Errors
-    /// Why the agent did not take it.
-    async fn notify(&self, target: &NoticeTarget, body: Bytes) -> Result<(), String>;
-}
 
 /// Bounds of the fan-out.
 #[derive(Debug, Clone, Copy)]
@@ -59,7 +54,8 @@ pub struct AgentNotices {
 struct Shared {
     store: Arc<dyn VerifierStore>,
     verifier_id: String,
-    transport: Arc<dyn NoticeTransport>,
+    transport: Arc<dyn EvidenceTransport>,
+    tls: AgentTls,
     bounds: NoticeBounds,
 }
 
@@ -75,10 +71,11 @@ impl AgentNotices {
     pub fn new(
         store: Arc<dyn VerifierStore>,
         verifier_id: impl Into<String>,
-        transport: Arc<dyn NoticeTransport>,
+        transport: Arc<dyn EvidenceTransport>,
+        tls: AgentTls,
         bounds: NoticeBounds,
     ) -> Self {
-        let shared = Arc::new(Shared { store, verifier_id: verifier_id.into(), transport, bounds });
+        let shared = Arc::new(Shared { store, verifier_id: verifier_id.into(), transport, tls, bounds });
         Self { shared, rows: Mutex::new(None) }
     }
 
@@ -159,7 +156,7 @@ async fn fan_out(shared: Arc<Shared>, mut rows: mpsc::Receiver<Job>) {
 }
 
 async fn request(shared: Arc<Shared>, assignment: Assignment) -> Assignment {
-    match shared.transport.notify(&assignment.target, assignment.body.clone()).await {
+    match notify(&shared, &assignment).await {
         Ok(()) => metrics::counter!("revocation_agent_notices_total", "outcome" => "taken").increment(1),
         Err(reason) => {
             metrics::counter!("revocation_agent_notices_total", "outcome" => "passed_over").increment(1);
@@ -172,6 +169,46 @@ async fn request(shared: Arc<Shared>, assignment: Assignment) -> Assignment {
     assignment
 }
 
+/// Posts a notice; once more in another version when the agent asks for one.
+async fn notify(shared: &Shared, assignment: &Assignment) -> Result<(), String> {
+    let target = &assignment.target;
+    let (status, body) = post(shared, assignment, target.version).await?;
+    // An agent answers every POST in a version that it does not speak alike.
+    if classify_share_reply(status, &body) != ShareReply::VersionUnsupported {
+        return taken(status);
+    }
+    let (status, body) = call(shared, assignment, "/version".to_owned(), AgentMethod::Get).await?;
+    let VersionReply::Offers(offers) = classify_version_reply(status, &body) else {
+        return Err("agent offers no version".to_owned());
+    };
+    // A notice is no evidence: whatever common version reaches the agent will do.
+    let version = renegotiate(&offers, target.version, 0).map_err(|error| error.to_string())?;
+    taken(post(shared, assignment, version).await?.0)
+}
+
+fn taken(status: u16) -> Result<(), String> {
+    if status == 200 { Ok(()) } else { Err(format!("agent answered {status}")) }
+}
+
+async fn post(shared: &Shared, assignment: &Assignment, version: ApiVersion) -> Result<(u16, Bytes), String> {
+    let path = format!("/v{version}/notifications/revocation");
+    call(shared, assignment, path, AgentMethod::PostJson(assignment.body.clone())).await
+}
+
+async fn call(
+    shared: &Shared,
+    assignment: &Assignment,
+    path: String,
+    method: AgentMethod,
+) -> Result<(u16, Bytes), String> {
+    let target = &assignment.target;
+    let (agent_id, endpoint) = (target.agent_id.clone(), Arc::clone(&target.endpoint));
+    match shared.transport.send(AgentCall { agent_id, endpoint, path, method }).await {
+        AgentReply::Response { status, body } => Ok((status, body)),
+        AgentReply::Unreachable(reason) => Err(reason.to_string()),
+    }
+}
+
 /// The agents of this verifier that have an address; push agents have none.
 async fn targets(shared: &Shared) -> Result<Vec<NoticeTarget>, StoreError> {
     let mut targets = Vec::new();
@@ -179,13 +216,10 @@ async fn targets(shared: &Shared) -> Result<Vec<NoticeTarget>, StoreError> {
     loop {
         let page = shared.store.agents_page(Some(&shared.verifier_id), after.as_deref(), AGENTS_PAGE).await?;
         targets.extend(page.agents.into_iter().filter_map(|agent| {
-            Some(NoticeTarget {
-                agent_id: agent.agent_id,
-                ip: agent.ip?,
-                port: u16::try_from(agent.port?).ok()?,
-                mtls_cert: agent.mtls_cert,
-                supported_version: agent.supported_version,
-            })
+            // An agent that cannot be asked for evidence cannot be told either.
+            let endpoint = Arc::new(agent_material::endpoint(&agent, shared.tls).ok()?);
+            let version = ApiVersion::from_stored(&agent.supported_version);
+            Some(NoticeTarget { agent_id: agent.agent_id, endpoint, version })
         }));
         match page.next {
             Some(next) => after = Some(next),

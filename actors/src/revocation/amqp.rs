@@ -128,11 +128,7 @@ impl Notifier for Amqp {
     }
 
     async fn deliver(&self, row: &OutboxRow) -> Delivery {
-        let key = match routing_key(row) {
-            Ok(key) => key,
-            Err(reason) => return Delivery::Refused(reason),
-        };
-        match self.publish(row, key).await {
+        match self.publish(row, routing_key(row)).await {
             Ok(Confirmation::Ack(None)) => Delivery::Confirmed,
             Ok(Confirmation::Ack(Some(returned)) | Confirmation::Nack(Some(returned))) => {
                 metrics::counter!("revocation_unroutable_total").increment(1);

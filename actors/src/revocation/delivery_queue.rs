@@ -11,6 +11,7 @@ use futures_util::StreamExt as _;
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
 use parking_lot::Mutex;
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 use time::OffsetDateTime;
@@ -38,6 +39,8 @@ type Marking = BoxFuture<'static, (Vec<Uuid>, Result<(), StoreError>)>;
 struct Progress {
     window: DeliveryWindow,
     deliveries: Deliveries,
+    /// Read and not started yet.
+    rows: VecDeque<OutboxRow>,
     confirmed: Vec<Uuid>,
     marking: Option<Marking>,
     /// No mark is written before, after a failed one.
@@ -73,16 +76,21 @@ impl DeliveryQueue {
         }
     }
 
-    /// Reads a page and starts what may start.
+    /// Starts what may start, and reads more when that leaves room.
     async fn look(&self, progress: &mut Progress) {
         let now = Instant::now();
         if progress.window.release_due(now) {
+            // The released rows are older than what was read after them.
+            progress.rows.clear();
             progress.look = true;
         }
-        let in_flight = progress.window.in_flight();
+        if progress.resume_at.is_some_and(|at| at > now) {
+            return;
+        }
         // While the notifier is away a single notice probes it.
         let window = if progress.failures > 0 { 1 } else { self.notifier.window().max(1) };
-        if !progress.look || progress.resume_at.is_some_and(|at| at > now) || in_flight > window / 2 {
+        self.start(progress, window);
+        if !progress.look || progress.window.in_flight() > window / 2 {
             return;
         }
         progress.look = false;
@@ -96,21 +104,27 @@ impl DeliveryQueue {
         };
         self.report_age(page.first());
         let full = page.len() as u64 >= limit;
-        let (started, left) = progress.window.admit(page, window.saturating_sub(in_flight));
-        progress.more = left || full;
-        progress.page = match started.is_empty() && full {
-            true => (progress.page * 2).min(LARGEST_PAGE),
-            false => PAGE,
-        };
+        progress.rows = page.into_iter().filter(|row| !progress.window.knows(row)).collect();
+        let started = self.start(progress, window);
+        progress.more = full || !progress.rows.is_empty();
         // A page full of rows that must wait says nothing about those behind it.
-        progress.look = progress.page > PAGE && progress.page < LARGEST_PAGE;
-        for row in started {
+        progress.look = started == 0 && full && progress.page < LARGEST_PAGE;
+        progress.page = if progress.look { (progress.page * 2).min(LARGEST_PAGE) } else { PAGE };
+    }
+
+    /// Starts deliveries of rows that were read, up to the window; answers how many.
+    fn start(&self, progress: &mut Progress, window: usize) -> usize {
+        let room = window.saturating_sub(progress.window.in_flight());
+        let rows = progress.window.admit(&mut progress.rows, room);
+        let started = rows.len();
+        for row in rows {
             let notifier = Arc::clone(&self.notifier);
             progress.deliveries.push(Box::pin(async move {
                 let outcome = notifier.deliver(&row).await;
                 (row, outcome)
             }));
         }
+        started
     }
 
     /// Writes the marks of confirmed rows, one batch at a time.
@@ -137,7 +151,8 @@ impl DeliveryQueue {
             .flatten()
             .filter(|at| *at > now)
             .fold(now + self.period, Instant::min);
-        if progress.look && progress.resume_at.is_none_or(|at| at <= now) && progress.window.in_flight() == 0 {
+        let idle = progress.window.in_flight() == 0 && progress.resume_at.is_none_or(|at| at <= now);
+        if progress.look && idle && !stopping {
             return;
         }
         let marking = progress.marking.as_mut();
@@ -167,6 +182,10 @@ impl DeliveryQueue {
                     progress.look = true;
                 }
             }
+            Delivery::Refused(reason) if progress.window.parked() >= MAX_PARKED => {
+                progress.window.returned(row);
+                self.away(progress, &format!("{MAX_PARKED} notices were refused already: {reason}"));
+            }
             Delivery::Refused(reason) => self.refused(progress, row, &reason),
             Delivery::Away(reason) => {
                 // One notice that brings its notifier down every time must not hold up all the others for ever.
@@ -193,6 +212,8 @@ impl DeliveryQueue {
 
     fn away(&self, progress: &mut Progress, reason: &str) {
         progress.look = true;
+        // What was returned is older than what was read after it.
+        progress.rows.clear();
         let now = Instant::now();
         if progress.resume_at.is_some_and(|at| at > now) {
             return;
@@ -248,7 +269,9 @@ impl DeliveryQueue {
 
 /// Rows that a page has beyond those known.
 const PAGE: u64 = 1024;
-const LARGEST_PAGE: u64 = 65_536;
+const LARGEST_PAGE: u64 = 4096;
+/// Refused notices that are kept apart; with more of them the notifier as a whole counts as away.
+const MAX_PARKED: usize = 4096;
 /// Marks in one transaction.
 const MARKS: usize = 512;
 const MARK_AGAIN: Duration = Duration::from_secs(1);

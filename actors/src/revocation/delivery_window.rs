@@ -4,7 +4,7 @@ use super::back_off::BackOff;
 use crate::ports::OutboxRow;
 use hashbrown::{HashMap, HashSet};
 use keylime_engine::ids::AgentId;
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
 use tokio::time::Instant;
 use uuid::Uuid;
@@ -24,19 +24,18 @@ pub(super) struct DeliveryWindow {
 }
 
 impl DeliveryWindow {
-    /// Takes those rows of a page, oldest first, that may start: at most `room`. Answers them and whether rows were left.
-    pub(super) fn admit(&mut self, page: Vec<OutboxRow>, room: usize) -> (Vec<OutboxRow>, bool) {
+    /// Takes out of `rows`, oldest first, those that may start: at most `room`. The others stay, in order.
+    pub(super) fn admit(&mut self, rows: &mut VecDeque<OutboxRow>, room: usize) -> Vec<OutboxRow> {
         let mut started = Vec::new();
-        let mut left = false;
-        // A row that must wait holds back later rows of its agent in this page too.
+        let mut left = VecDeque::new();
+        // A row that must wait holds back later rows of its agent too.
         let mut waiting: HashSet<AgentId> = HashSet::new();
-        for row in page {
-            if self.known.contains(&row.id) {
-                continue;
-            }
-            if started.len() >= room || self.busy.contains(&row.agent_id) || waiting.contains(&row.agent_id) {
-                waiting.insert(row.agent_id);
-                left = true;
+        while started.len() < room
+            && let Some(row) = rows.pop_front()
+        {
+            if self.busy.contains(&row.agent_id) || waiting.contains(&row.agent_id) {
+                waiting.insert(row.agent_id.clone());
+                left.push_back(row);
                 continue;
             }
             self.known.insert(row.id);
@@ -44,7 +43,14 @@ impl DeliveryWindow {
             self.in_flight += 1;
             started.push(row);
         }
-        (started, left)
+        left.append(rows);
+        *rows = left;
+        started
+    }
+
+    /// Whether a row is under way, parked, or confirmed and not yet marked.
+    pub(super) fn knows(&self, row: &OutboxRow) -> bool {
+        self.known.contains(&row.id)
     }
 
     /// A row was confirmed; it stays known until [`Self::marked`].
@@ -133,36 +139,44 @@ mod tests {
         rows.iter().map(|row| row.id.as_u128()).collect()
     }
 
+    /// What a fresh look into the store would start.
+    fn look(window: &mut DeliveryWindow, stored: &[OutboxRow], room: usize) -> Vec<OutboxRow> {
+        let mut page = stored.iter().filter(|row| !window.knows(row)).cloned().collect();
+        window.admit(&mut page, room)
+    }
+
     #[test]
     fn one_row_of_an_agent_at_a_time_in_order() {
-        let page = || vec![row(1, "a"), row(2, "a"), row(3, "b")];
+        let mut rows = VecDeque::from([row(1, "a"), row(2, "a"), row(3, "b"), row(4, "a")]);
         let mut window = DeliveryWindow::default();
-        let (started, left) = window.admit(page(), 10);
-        assert_eq!((ids(&started), left), (vec![1, 3], true));
-        assert_eq!(window.admit(page(), 10).0.len(), 0);
+        let started = window.admit(&mut rows, 10);
+        assert_eq!(ids(&started), [1, 3]);
+        assert_eq!(ids(rows.make_contiguous()), [2, 4]);
+        assert!(window.admit(&mut rows, 10).is_empty());
         window.confirmed(&started[0]);
-        assert_eq!(ids(&window.admit(page(), 10).0), [2]);
+        assert_eq!(ids(&window.admit(&mut rows, 10)), [2]);
     }
 
     #[test]
     fn a_full_window_does_not_let_a_later_row_overtake() {
+        let mut rows = VecDeque::from([row(1, "a"), row(2, "b"), row(3, "b")]);
         let mut window = DeliveryWindow::default();
-        let (started, left) = window.admit(vec![row(1, "a"), row(2, "b"), row(3, "b")], 1);
-        assert_eq!((ids(&started), left), (vec![1], true));
-        assert_eq!(ids(&window.admit(vec![row(1, "a"), row(2, "b"), row(3, "b")], 10).0), [2]);
+        assert_eq!(ids(&window.admit(&mut rows, 1)), [1]);
+        assert_eq!(ids(&window.admit(&mut rows, 10)), [2]);
+        assert_eq!(ids(rows.make_contiguous()), [3]);
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_refused_row_waits_and_blocks_only_its_agent() {
         let now = Instant::now();
         let mut window = DeliveryWindow::default();
-        let (started, _) = window.admit(vec![row(1, "a")], 10);
+        let started = look(&mut window, &[row(1, "a")], 10);
         assert_eq!(window.refused(&started[0], now), 1);
-        let page = || vec![row(1, "a"), row(2, "a"), row(3, "b")];
-        assert_eq!(ids(&window.admit(page(), 10).0), [3]);
+        let stored = [row(1, "a"), row(2, "a"), row(3, "b")];
+        assert_eq!(ids(&look(&mut window, &stored, 10)), [3]);
         assert!(!window.release_due(now));
         assert!(window.release_due(window.next_due().unwrap()));
-        assert_eq!(ids(&window.admit(page(), 10).0), [1]);
+        assert_eq!(ids(&look(&mut window, &stored, 10)), [1]);
     }
 
     proptest! {
@@ -177,7 +191,7 @@ mod tests {
             let start = Instant::now();
             for (step, outcome) in outcomes.into_iter().enumerate() {
                 window.release_due(start + Duration::from_secs(100 * u64::try_from(step).unwrap()));
-                under_way.extend(window.admit(stored.clone(), 2).0);
+                under_way.extend(look(&mut window, &stored, 2));
                 prop_assert!(under_way.iter().map(|row| &row.agent_id).collect::<HashSet<_>>().len() == under_way.len());
                 let Some(row) = (!under_way.is_empty()).then(|| under_way.remove(0)) else { continue };
                 match outcome {

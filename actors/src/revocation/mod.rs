@@ -6,13 +6,15 @@
 //!
 //! | module | part |
 //! |---|---|
-//! | [`message`] | composes and signs a notice |
+//! | [`message`] | writes and signs a notice |
+//! | [`composer`] | what the verifier's actors call to get one |
 //! | [`routing`] | where a notice goes on a topic exchange, and its CloudEvents headers |
 //! | [`outbox_publisher`] | starts, supervises and stops the queues |
 //! | [`amqp`], [`webhook`], [`zeromq`], [`agent_notices`] | the notifiers |
 
 pub mod agent_notices;
 pub mod amqp;
+pub mod composer;
 pub mod message;
 pub mod notifier;
 pub mod outbox_publisher;

@@ -4,9 +4,11 @@
 //! each agent has at most one request under way, and an agent that lags more than its share of the backlog skips to the
 //! newest notices.
 
+use crate::ports::AgentEndpoint;
 use bytes::Bytes;
 use hashbrown::HashMap;
 use keylime_engine::ids::AgentId;
+use keylime_engine::lifecycle::api_version::ApiVersion;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
@@ -15,14 +17,10 @@ use std::sync::Arc;
 pub struct NoticeTarget {
     /// Its id.
     pub agent_id: AgentId,
-    /// Contact address.
-    pub ip: String,
-    /// Contact port.
-    pub port: u16,
-    /// Base64 or PEM of its server certificate as stored; `None` or `disabled` means plain HTTP.
-    pub mtls_cert: Option<String>,
+    /// Where it listens.
+    pub endpoint: Arc<AgentEndpoint>,
     /// API version to speak.
-    pub supported_version: String,
+    pub version: ApiVersion,
 }
 
 /// A request to make.
@@ -206,15 +204,14 @@ fn leave(positions: &mut BTreeMap<u64, usize>, at: u64) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ports::AgentTrust;
     use proptest::prelude::*;
 
     fn target(n: usize) -> NoticeTarget {
         NoticeTarget {
             agent_id: AgentId::parse(&format!("agent-{n}")).unwrap(),
-            ip: "127.0.0.1".to_owned(),
-            port: 9002,
-            mtls_cert: None,
-            supported_version: "2.5".to_owned(),
+            endpoint: Arc::new(AgentEndpoint { host: "127.0.0.1".into(), port: 9002, trust: AgentTrust::Plain }),
+            version: ApiVersion::NEWEST_PULL,
         }
     }
 

@@ -11,15 +11,22 @@ pub const EXCHANGE: &str = "keylime.revocations";
 /// The routing key `<type>.<severity>.<agent id>`; dots inside a part are written `%2E`, so that a key always has three
 /// words and a subscriber can bind to `revocation.*.*` or to one agent.
 ///
-/// # Errors
-/// When the key is longer than AMQP allows (255 bytes), which only an overlong severity label can cause.
-pub fn routing_key(row: &OutboxRow) -> Result<String, String> {
+/// AMQP allows 255 bytes. Only an id of nearly nothing but dots, or an overlong severity label, needs more; the key is cut
+/// then, because an agent must not be able to choose an id whose revocation cannot be published. The whole id is in the
+/// headers and the body.
+#[must_use]
+pub fn routing_key(row: &OutboxRow) -> String {
     let word = |text: &str| text.replace('.', "%2E");
-    let key = format!("{}.{}.{}", word(&row.kind), word(&row.severity_label), word(row.agent_id.as_str()));
-    if key.len() > LONGEST_ROUTING_KEY {
-        return Err(format!("routing key has {} bytes, amqp allows {LONGEST_ROUTING_KEY}", key.len()));
-    }
-    Ok(key)
+    let mut severity = word(&row.severity_label);
+    cut(&mut severity, LONGEST_SEVERITY);
+    let mut key = format!("{}.{severity}.{}", word(&row.kind), word(row.agent_id.as_str()));
+    cut(&mut key, LONGEST_ROUTING_KEY);
+    key
+}
+
+fn cut(text: &mut String, bytes: usize) {
+    let end = (0..=bytes.min(text.len())).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(0);
+    text.truncate(end);
 }
 
 /// CloudEvents attributes of a notice, by header name.
@@ -42,6 +49,8 @@ pub fn cloud_event_headers(row: &OutboxRow, source: &str) -> Vec<(&'static str, 
 
 /// A short string of AMQP 0-9-1.
 const LONGEST_ROUTING_KEY: usize = 255;
+/// Leaves room for the third word.
+const LONGEST_SEVERITY: usize = 128;
 
 #[cfg(test)]
 mod tests {
@@ -63,13 +72,15 @@ mod tests {
 
     #[test]
     fn a_key_has_three_words_whatever_the_names_hold() {
-        assert_eq!(
-            routing_key(&row("host.example.org", "emergency")).unwrap(),
-            "revocation.emergency.host%2Eexample%2Eorg"
-        );
-        assert_eq!(routing_key(&row("a", "very.high")).unwrap(), "revocation.very%2Ehigh.a");
-        assert!(routing_key(&row("a", &"x".repeat(250))).is_err());
-        assert!(routing_key(&row(&".".repeat(80), "emergency")).unwrap().len() <= LONGEST_ROUTING_KEY);
+        let key = |agent_id: &str, severity: &str| routing_key(&row(agent_id, severity));
+        assert_eq!(key("host.example.org", "emergency"), "revocation.emergency.host%2Eexample%2Eorg");
+        assert_eq!(key("a", "very.high"), "revocation.very%2Ehigh.a");
+        for long in
+            [key(&".".repeat(80), "emergency"), key("a", &"ä".repeat(250)), key(&".".repeat(80), &".".repeat(99))]
+        {
+            assert!(long.len() <= LONGEST_ROUTING_KEY);
+            assert_eq!(long.split('.').count(), 3, "{long}");
+        }
     }
 
     #[test]

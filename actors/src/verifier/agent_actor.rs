@@ -32,8 +32,8 @@ pub struct AgentActor {
     pub(super) state: Option<Box<PullState>>,
     pub(super) deadline: DeadlineSlot,
     pub(super) permit: Option<Permit>,
-    /// The policies and the epoch they were resolved in.
-    pub(super) policies: Option<(u64, Arc<AgentPolicies>)>,
+    /// The policies, until one of them is replaced.
+    pub(super) policies: Option<Arc<AgentPolicies>>,
     /// Since when a change that may wait has not been handed to the writer.
     pub(super) lazy_since: Option<Timestamp>,
     pub(super) failure_details: Option<Box<[String]>>,
@@ -126,10 +126,11 @@ impl AgentActor {
             return Effects::new();
         };
         let entropy = self.shard.entropy();
-        let (state, effects) = transition(*state, input, self.shard.terms(self.material.has_share), now, &entropy);
+        let (mut state, effects) = transition(*state, input, self.shard.terms(self.material.has_share), now, &entropy);
         if !state.in_flight() {
             self.permit = None;
         }
+        self.shard.system.shared.share_algorithms(&mut state.facts.algorithms);
         self.state = Some(Box::new(state));
         effects
     }
@@ -364,7 +365,10 @@ impl Handler<Tell> for AgentActor {
 
     fn handle(&mut self, message: Tell, ctx: &mut Self::Context) {
         self.handle_guarded(|actor| match message {
-            Tell::PolicyChanged => actor.advance(Input::PolicyChanged, ctx),
+            Tell::PolicyChanged => {
+                actor.policies = None;
+                actor.advance(Input::PolicyChanged, ctx);
+            }
             Tell::RowChanged(stored) => actor.row_changed(stored, ctx),
             Tell::Flush => actor.flush_lazy(),
             Tell::End => actor.end(ctx),

@@ -99,41 +99,34 @@ impl AgentActor {
     }
 
     fn appraise(&mut self, ticket: Ticket, nonce: QuoteNonce, body: Bytes, ctx: &mut Context<Self>) {
-        let epoch = self.shard.system.policies.epoch();
-        let fresh = self.policies.as_ref().filter(|(resolved, _)| *resolved == epoch).map(|(_, p)| Arc::clone(p));
-        match fresh {
+        match self.policies.clone() {
             Some(policies) if Self::fits_arbiter(&body) => {
                 let Some(job) = self.job(nonce, body, policies) else { return };
                 let verdict = guarded(|| self.shard.appraiser().appraise(&job));
                 self.verdict_given(ticket, verdict, ctx);
             }
             Some(policies) => self.appraise_in_pool(ticket, nonce, body, policies, ctx),
-            None => self.resolve_policies(ticket, nonce, body, epoch, ctx),
+            None => self.resolve_policies(ticket, nonce, body, ctx),
         }
     }
 
-    fn resolve_policies(
-        &mut self,
-        ticket: Ticket,
-        nonce: QuoteNonce,
-        body: Bytes,
-        epoch: u64,
-        ctx: &mut Context<Self>,
-    ) {
+    fn resolve_policies(&mut self, ticket: Ticket, nonce: QuoteNonce, body: Bytes, ctx: &mut Context<Self>) {
         let cache = Arc::clone(&self.shard.system.policies);
         let ids = (self.material.runtime_policy_id, self.material.boot_policy_id);
         let resolve = async move { cache.get(ids).await };
         ctx.spawn(resolve.into_actor(self).map(move |resolved, actor, ctx| {
             actor.handle_guarded(|actor| match resolved {
                 Ok(policies) => {
-                    actor.policies = Some((epoch, Arc::clone(&policies)));
+                    // A change meanwhile has made the ticket stale.
                     if actor.state.as_ref().is_some_and(|state| state.awaits(ticket)) {
+                        actor.policies = Some(Arc::clone(&policies));
                         actor.appraise_in_pool(ticket, nonce, body, policies, ctx);
                     }
                 }
                 Err(error) => {
                     tracing::error!(target: "keylime.verifier", agent_id = %actor.material.agent_id, %error,
                         "policies cannot be read, the appraisal is put off");
+                    actor.shard.writer().note_outage(&error);
                     actor.advance(Input::Deferred(Duration::from_secs(1)), ctx);
                 }
             });
@@ -188,10 +181,7 @@ impl AgentActor {
         let material = Arc::clone(&self.material);
         let key = self.state.as_ref().and_then(|state| state.facts.payload_key.clone());
         let delivery = async move {
-            let record = store
-                .agent(material.agent_id.as_str())
-                .await
-                .map_err(|error| Undelivered::NotYet(error.to_string()))?;
+            let record = store.agent(material.agent_id.as_str()).await.map_err(Undelivered::NotYet)?;
             let share = record.and_then(|record| record.v).unwrap_or_default();
             let body = encrypted_share(&share, key.as_deref().unwrap_or_default()).map_err(Undelivered::Unusable)?;
             let call = AgentCall {
@@ -206,9 +196,10 @@ impl AgentActor {
             actor.handle_guarded(|actor| match outcome {
                 Ok(reply) => actor.share_replied(ticket, Ok(reply), ctx),
                 Err(Undelivered::Unusable(reason)) => actor.share_replied(ticket, Err(reason), ctx),
-                Err(Undelivered::NotYet(reason)) => {
-                    tracing::error!(target: "keylime.verifier", agent_id = %actor.material.agent_id, reason,
+                Err(Undelivered::NotYet(error)) => {
+                    tracing::error!(target: "keylime.verifier", agent_id = %actor.material.agent_id, %error,
                         "the key share cannot be read, its delivery is put off");
+                    actor.shard.writer().note_outage(&error);
                     actor.advance(Input::Deferred(Duration::from_secs(1)), ctx);
                 }
             });
@@ -262,9 +253,12 @@ impl AgentActor {
                 match shard.store().agent(material.agent_id.as_str()).await {
                     Ok(Some(record)) => break record,
                     Ok(None) => return Ok(WriteOutcome::Gone { stored_state: None }),
-                    Err(_) => tokio::time::sleep(pause).await,
+                    Err(error) => {
+                        shard.writer().note_outage(&error);
+                        tokio::time::sleep(pause).await;
+                    }
                 }
-                pause = (pause * 2).min(Duration::from_secs(30));
+                pause = (pause * 2).min(Duration::from_secs(5));
             };
             let composer = Arc::clone(shard.composer());
             let settings = Arc::clone(&shard.system.settings);
@@ -347,7 +341,7 @@ impl AgentActor {
 }
 
 enum Undelivered {
-    NotYet(String),
+    NotYet(StoreError),
     Unusable(String),
 }
 

@@ -2,9 +2,11 @@
 
 mod agent_actor;
 mod agent_effects;
+pub mod agent_key;
 pub mod agent_material;
 pub mod api;
 pub mod appraiser;
+pub mod engine_appraiser;
 mod key_share;
 pub mod options;
 pub mod policy_cache;
@@ -13,11 +15,13 @@ mod reconciler;
 mod recovery;
 mod shard_context;
 mod shard_supervisor;
+pub mod shared_terms;
 mod status;
 mod verifier_handle;
 
 pub use agent_material::AgentTls;
 pub use api::*;
 pub use appraiser::{AppraisalJob, Appraiser};
+pub use engine_appraiser::EngineAppraiser;
 pub use options::{Shards, VerifierOptions, VerifierPorts};
 pub use verifier_handle::{Readiness, VerifierHandle, start};

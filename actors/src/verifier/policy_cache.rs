@@ -5,7 +5,6 @@ use crate::runtime::cpu_pool::CpuPool;
 use keylime_engine::policy::CompiledRuntimePolicy;
 use parking_lot::Mutex;
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use tokio::sync::OnceCell;
 
@@ -17,7 +16,18 @@ pub struct AgentPolicies {
     /// Whether the runtime policy is one the tenant supplied (`generator` above 1).
     pub has_runtime_policy: bool,
     /// Its boot policy.
-    pub boot: Option<BootPolicyRecord>,
+    pub boot: BootRules,
+    /// Whether it has a boot policy text, be it empty.
+    pub has_boot_policy: bool,
+}
+
+/// A boot policy ready for use.
+#[derive(Debug, Clone)]
+pub enum BootRules {
+    /// There is none: boot logs are not judged.
+    None,
+    /// The stored text cannot be judged by; the text says why. No agent passes without it.
+    Unusable(Arc<str>),
 }
 
 /// A runtime policy ready for use.
@@ -34,14 +44,17 @@ pub type PolicyIds = (Option<i32>, Option<i32>);
 
 type Slot = Arc<OnceCell<Arc<AgentPolicies>>>;
 
-/// The cache. [`PolicyCache::epoch`] grows with every change of a policy; policies resolved in an older epoch are resolved
-/// again before they are used.
+/// What two agents' policies must have in common to be kept once, whatever rows they come from: Keylime stores a row of its
+/// own for every agent that is enrolled without naming a policy.
+type Content = (Box<str>, bool, bool);
+
+/// The cache. It holds no policy that no agent uses, apart from the rows read last.
 pub struct PolicyCache {
     store: Arc<dyn VerifierStore>,
     pool: CpuPool,
-    epoch: AtomicU64,
-    pairs: Mutex<HashMap<PolicyIds, Slot>>,
-    /// By checksum of the text; alive as long as an agent uses it.
+    rows: Mutex<HashMap<PolicyIds, Slot>>,
+    shared: Mutex<HashMap<Content, Weak<AgentPolicies>>>,
+    /// By checksum of the text.
     compiled: Mutex<HashMap<Box<str>, Weak<CompiledRuntimePolicy>>>,
 }
 
@@ -49,19 +62,12 @@ impl PolicyCache {
     /// An empty cache that compiles in `pool`.
     #[must_use]
     pub fn new(store: Arc<dyn VerifierStore>, pool: CpuPool) -> Self {
-        Self { store, pool, epoch: AtomicU64::new(1), pairs: Mutex::default(), compiled: Mutex::default() }
+        Self { store, pool, rows: Mutex::default(), shared: Mutex::default(), compiled: Mutex::default() }
     }
 
-    /// The current epoch.
-    #[must_use]
-    pub fn epoch(&self) -> u64 {
-        self.epoch.load(Ordering::Acquire)
-    }
-
-    /// To be called after a policy was changed in the database.
+    /// To be called after a policy was changed in the database; whoever holds its policies has to be told apart from this.
     pub fn changed(&self) {
-        self.epoch.fetch_add(1, Ordering::AcqRel);
-        self.pairs.lock().clear();
+        self.rows.lock().clear();
     }
 
     /// The policies with these ids; concurrent callers share one read and one compilation.
@@ -69,7 +75,13 @@ impl PolicyCache {
     /// # Errors
     /// The database could not answer.
     pub async fn get(&self, ids: PolicyIds) -> Result<Arc<AgentPolicies>, StoreError> {
-        let slot = Arc::clone(self.pairs.lock().entry(ids).or_default());
+        let slot = {
+            let mut rows = self.rows.lock();
+            if rows.len() >= MAX_ROWS && !rows.contains_key(&ids) {
+                rows.clear();
+            }
+            Arc::clone(rows.entry(ids).or_default())
+        };
         slot.get_or_try_init(|| self.load(ids)).await.cloned()
     }
 
@@ -82,8 +94,29 @@ impl PolicyCache {
             Some(id) => self.store.boot_policy_by_id(id).await?,
             None => None,
         };
+        let has_boot_policy = boot.as_ref().is_some_and(|policy| policy.text.is_some());
         let has_runtime_policy = runtime.as_ref().is_some_and(|policy| policy.generator > EMPTY_POLICY);
-        Ok(Arc::new(AgentPolicies { runtime: self.compile(runtime).await?, has_runtime_policy, boot }))
+        let boot = boot_rules(boot);
+        let content = match (&runtime, &boot) {
+            (Some(RuntimePolicyRecord { text: Some(_), checksum, .. }), BootRules::None) if !checksum.is_empty() => {
+                Some((checksum.as_str().into(), has_runtime_policy, has_boot_policy))
+            }
+            (None | Some(RuntimePolicyRecord { text: None, .. }), BootRules::None) => {
+                Some(("".into(), has_runtime_policy, has_boot_policy))
+            }
+            _ => None,
+        };
+        if let Some(known) = content.as_ref().and_then(|content| self.shared.lock().get(content)?.upgrade()) {
+            return Ok(known);
+        }
+        let runtime = self.compile(runtime).await?;
+        let policies = Arc::new(AgentPolicies { runtime, has_runtime_policy, boot, has_boot_policy });
+        if let Some(content) = content {
+            let mut shared = self.shared.lock();
+            shared.retain(|_, policies| policies.strong_count() > 0);
+            shared.insert(content, Arc::downgrade(&policies));
+        }
+        Ok(policies)
     }
 
     async fn compile(&self, policy: Option<RuntimePolicyRecord>) -> Result<RuntimeRules, StoreError> {
@@ -113,5 +146,16 @@ impl PolicyCache {
     }
 }
 
+/// Boot policies that demand nothing: no text, or an empty object (`measured-boot.md` §6).
+fn boot_rules(policy: Option<BootPolicyRecord>) -> BootRules {
+    let text = policy.and_then(|policy| policy.text).unwrap_or_default();
+    match text.trim() {
+        "" | "{}" => BootRules::None,
+        _ => BootRules::Unusable("measured boot is not appraised by this verifier".into()),
+    }
+}
+
+/// Most rows remembered; a fleet with a policy of its own for every agent reads each of them once, when it is first needed.
+const MAX_ROWS: usize = 1024;
 /// `generator` of the policy that stands for none.
 const EMPTY_POLICY: i32 = 1;

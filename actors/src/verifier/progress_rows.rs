@@ -3,10 +3,10 @@
 use crate::ports::{AgentProgress, AgentRecord};
 use keylime_engine::algorithm::Digest;
 use keylime_engine::ids::AgentId;
-use keylime_engine::ima::ImaState;
+use keylime_engine::ima::{ImaState, LearnedKeyrings};
 use keylime_engine::lifecycle::{ApiVersion, Facts, PullState, QuoteAlgorithms};
 use keylime_engine::verdict::Severity;
-use serde_json::Value;
+use serde_json::{Map, Value};
 use std::sync::Arc;
 
 /// The facts of a stored agent.
@@ -39,6 +39,7 @@ fn ima_state_of(record: &AgentRecord) -> ImaState {
             next_entry,
             boottime: record.boottime,
             pcr10: Some(Digest::from_slice(pcr10)),
+            learned: LearnedKeyrings::from_json(&record.learned_ima_keyrings).map(Arc::new),
             ..ImaState::default()
         },
         _ => ImaState::default(),
@@ -61,7 +62,11 @@ pub fn progress_of(agent_id: &AgentId, state: &PullState) -> Box<AgentProgress> 
         ima_pcrs: facts.ima.pcr10.iter().map(|_| 10).collect(),
         pcr10: facts.ima.pcr10.map(|digest| digest.as_bytes().to_vec()),
         next_ima_ml_entry: i64::try_from(facts.ima.next_entry).unwrap_or(i64::MAX),
-        learned_ima_keyrings: Value::Object(serde_json::Map::new()),
+        learned_ima_keyrings: facts
+            .ima
+            .learned
+            .as_ref()
+            .map_or_else(|| Value::Object(Map::new()), |learned| learned.to_json()),
         severity_level: facts.severity.map(|severity| i32::from(severity.0)),
         last_event_id: facts.last_event_id.as_deref().map(str::to_owned),
         attestation_count: i64::try_from(facts.attestation_count).unwrap_or(i64::MAX),

@@ -9,6 +9,7 @@ use crate::verifier::appraiser::Appraiser;
 use crate::verifier::options::VerifierPorts;
 use crate::verifier::policy_cache::PolicyCache;
 use crate::verifier::shard_supervisor::ShardSupervisor;
+use crate::verifier::shared_terms::SharedTerms;
 use actix::Addr;
 use keylime_engine::lifecycle::{Entropy, PullSettings, PullTerms};
 use keylime_engine::time::Now;
@@ -36,6 +37,8 @@ pub struct SystemContext {
     pub admission: Admission,
     /// Policies.
     pub policies: Arc<PolicyCache>,
+    /// What agents have in common.
+    pub shared: Arc<SharedTerms>,
     /// Number of live agent actors in all shards.
     pub live: Arc<AtomicUsize>,
 }

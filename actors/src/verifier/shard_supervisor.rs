@@ -132,7 +132,8 @@ impl ShardSupervisor {
                 return;
             }
         };
-        let (material, unusable) = match AgentMaterial::from_record(&seed.record, self.shard.system.agent_tls) {
+        let system = &self.shard.system;
+        let (material, unusable) = match AgentMaterial::from_record(&seed.record, system.agent_tls, &system.shared) {
             Ok(material) => (material, None),
             Err(reason) => (AgentMaterial::unusable(agent_id.clone()), Some(reason.into_boxed_str())),
         };

@@ -37,7 +37,7 @@ pub fn status_of(
         attestation_status: AttestationStatus::Pending,
         failure_details: Vec::new(),
         quarantined: false,
-        has_mb_refstate: policies.boot.as_ref().is_some_and(|policy| policy.text.is_some()),
+        has_mb_refstate: policies.has_boot_policy,
         has_runtime_policy: policies.has_runtime_policy,
         agent_id: record.agent_id.as_str().to_owned(),
         v: record.v,

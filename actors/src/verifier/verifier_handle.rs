@@ -7,6 +7,7 @@ use crate::runtime::admission::Admission;
 use crate::runtime::cpu_pool::CpuPool;
 use crate::runtime::shard_map::ShardMap;
 use crate::verifier::agent_actor::{Command, CommandOutcome};
+use crate::verifier::agent_key::KeyRetention;
 use crate::verifier::agent_material::{AgentMaterial, AgentTls};
 use crate::verifier::api::{AgentStatus, CommandError, Deletion, EnrolAgent, EnrolError};
 use crate::verifier::options::{Shards, VerifierOptions, VerifierPorts};
@@ -15,6 +16,7 @@ use crate::verifier::reconciler::reconcile_for_ever;
 use crate::verifier::recovery::{adopt_all, is_pull, recover};
 use crate::verifier::shard_context::{Start, SystemContext};
 use crate::verifier::shard_supervisor::{Announce, Release, Route, ShardSupervisor, Survey};
+use crate::verifier::shared_terms::SharedTerms;
 use crate::verifier::status::{AgentSnapshot, status_of};
 use actix::Addr;
 use keylime_engine::ids::AgentId;
@@ -82,6 +84,7 @@ pub fn start(
         admission: Admission::new(options.max_in_flight),
         policies: Arc::new(PolicyCache::new(Arc::clone(&store), pool.clone())),
         pool,
+        shared: Arc::new(SharedTerms::new(KeyRetention::for_interval(options.quote_interval))),
         live: Arc::new(AtomicUsize::new(0)),
         ports,
     };
@@ -136,7 +139,8 @@ impl VerifierHandle {
         }
         let mut record = new_record(&request, &self.inner.system.verifier_id);
         if is_pull(&record) {
-            AgentMaterial::from_record(&record, self.inner.system.agent_tls).map_err(EnrolError::Invalid)?;
+            let system = &self.inner.system;
+            AgentMaterial::from_record(&record, system.agent_tls, &system.shared).map_err(EnrolError::Invalid)?;
         }
         let write = VerifierWrite::Enrol {
             agent: Box::new(record.clone()),

@@ -7,7 +7,7 @@ use keylime_actors::ports::{
 };
 use keylime_engine::ids::AgentId;
 use parking_lot::Mutex;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 /// The database.
@@ -23,6 +23,8 @@ struct Tables {
     agents: BTreeMap<String, AgentRecord>,
     runtime: BTreeMap<String, RuntimePolicyRecord>,
     boot: BTreeMap<String, BootPolicyRecord>,
+    /// Names of boot policies by id.
+    boot_names: HashMap<i32, String>,
     outbox: Vec<OutboxRow>,
     last_id: i32,
 }
@@ -53,6 +55,14 @@ impl MemoryStore {
         self.tables.lock().agents.remove(agent_id.as_str());
     }
 
+    /// Removes all agents behind the verifier's back.
+    pub fn clear_agents(&self) {
+        let mut tables = self.tables.lock();
+        tables.agents.clear();
+        tables.boot.clear();
+        tables.boot_names.clear();
+    }
+
     /// Inserts a row behind the verifier's back.
     pub fn insert(&self, record: AgentRecord) {
         self.tables.lock().agents.insert(record.agent_id.as_str().to_owned(), record);
@@ -74,7 +84,9 @@ impl MemoryStore {
 impl Tables {
     fn apply(&mut self, write: VerifierWrite) -> WriteOutcome {
         match write {
-            VerifierWrite::Enrol { agent, runtime_policy, boot_policy } => self.enrol(*agent, runtime_policy, boot_policy),
+            VerifierWrite::Enrol { agent, runtime_policy, boot_policy } => {
+                self.enrol(*agent, runtime_policy, boot_policy)
+            }
             VerifierWrite::Progress { progress, outbox } => {
                 let stored = self.agents.get_mut(progress.agent_id.as_str());
                 match stored {
@@ -137,16 +149,15 @@ impl Tables {
                 self.last_id += 1;
                 let id = self.last_id;
                 let row = BootPolicyRecord { id, name: policy.name.clone(), text: policy.text };
-                self.boot.entry(policy.name).or_insert(row).id
+                let id = self.boot.entry(policy.name.clone()).or_insert(row).id;
+                self.boot_names.insert(id, policy.name);
+                id
             }
         };
         agent.runtime_policy_id = Some(runtime_policy_id);
         agent.boot_policy_id = Some(boot_policy_id);
         self.agents.insert(agent.agent_id.as_str().to_owned(), agent);
-        WriteOutcome::Enrolled {
-            runtime_policy_id: Some(runtime_policy_id),
-            boot_policy_id: Some(boot_policy_id),
-        }
+        WriteOutcome::Enrolled { runtime_policy_id: Some(runtime_policy_id), boot_policy_id: Some(boot_policy_id) }
     }
 
     fn store_runtime(&mut self, policy: NewRuntimePolicy) -> i32 {
@@ -269,7 +280,8 @@ impl VerifierStore for MemoryStore {
 
     async fn boot_policy_by_id(&self, id: i32) -> Result<Option<BootPolicyRecord>, StoreError> {
         self.check()?;
-        Ok(self.tables.lock().boot.values().find(|row| row.id == id).cloned())
+        let tables = self.tables.lock();
+        Ok(tables.boot_names.get(&id).and_then(|name| tables.boot.get(name)).cloned())
     }
 
     async fn boot_policy(&self, name: &str) -> Result<Option<BootPolicyRecord>, StoreError> {
@@ -287,6 +299,7 @@ impl VerifierStore for MemoryStore {
         let mut tables = self.tables.lock();
         tables.last_id += 1;
         let row = BootPolicyRecord { id: tables.last_id, name: policy.name.clone(), text: policy.text };
+        tables.boot_names.insert(row.id, policy.name.clone());
         tables.boot.insert(policy.name, row);
         Ok(())
     }

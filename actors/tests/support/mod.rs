@@ -1,3 +1,4 @@
+#![allow(dead_code, reason = "each test binary uses a part of it")]
 //! A verifier system on paused time: one arbiter, an in-memory database, scripted agents and a scripted appraisal.
 
 pub mod memory_store;
@@ -35,9 +36,8 @@ pub struct World {
 
 /// Runs a scenario on a paused current-thread runtime.
 pub fn scenario<F: Future<Output = ()>>(body: impl FnOnce() -> F) {
-    let runtime = || {
-        tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().expect("test runtime")
-    };
+    let runtime =
+        || tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().expect("test runtime");
     actix_rt::System::with_tokio_rt(runtime).block_on(body());
 }
 
@@ -137,7 +137,8 @@ pub async fn pass(seconds: f64) {
     tokio::time::sleep(Duration::from_secs_f64(seconds)).await;
 }
 
-struct PlainComposer;
+/// Composes rows without signature.
+pub struct PlainComposer;
 
 impl RevocationComposer for PlainComposer {
     fn compose(&self, agent: &AgentRecord, notice: &Notice, label: &str, now: Now) -> Result<OutboxRow, String> {

@@ -135,7 +135,9 @@ impl ActionRunner {
         let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
         let (stdout, stderr, status) = tokio::join!(captured(stdout), captured(stderr), child.wait());
         let status = status.map_err(failed("wait for an action"))?;
-        tracing::info!(target: "keylime.agent", action = name, %status, "INFO: {stdout}");
+        if !stdout.is_empty() {
+            tracing::info!(target: "keylime.agent", action = name, "{stdout}");
+        }
         if !stderr.is_empty() {
             tracing::warn!(target: "keylime.agent", action = name, "{stderr}");
         }

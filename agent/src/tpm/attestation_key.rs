@@ -14,6 +14,7 @@ use tss_esapi::traits::{Marshall as _, UnMarshall as _};
 use crate::tpm::credential_blob::CredentialBlob;
 use crate::tpm::endorsement_key::to_tss_key;
 use crate::tpm::esapi::{EsapiTpm, to_tss_hash};
+use crate::tpm::leftovers::is_out_of_room;
 use crate::tpm::{AttestationKey, AttestationKeyRequest, KeyOrigin, SigningAlgorithm, StoredKey, TpmError};
 
 /// Branches A and C of the high-range EK policy, by name algorithm (TCG EK Credential Profile 2.5, annex B.6).
@@ -43,14 +44,19 @@ impl EsapiTpm {
             return Err(TpmError::SchemeMismatch { signing: request.signing, key: request.algorithm });
         }
         let parent = self.endorsement_key.ok_or(TpmError::KeyNotLoaded("endorsement key"))?.handle;
-        let stored = request.stored.as_ref().and_then(|stored| match self.load_blobs(parent, stored) {
-            Ok(handle) => Some((handle, stored.clone(), KeyOrigin::Stored)),
-            Err(error) => {
-                tracing::warn!(target: "keylime.agent", %error, "cannot load the stored attestation key, making a new one");
-                None
-            }
-        });
-        let (handle, blobs, origin) = match stored {
+        let loaded = match &request.stored {
+            Some(stored) => match self.load_blobs(parent, stored) {
+                Ok(handle) => Some((handle, stored.clone(), KeyOrigin::Stored)),
+                // A new key would be another identity, which the registrar refuses; this passes.
+                Err(error) if is_out_of_room(&error) => return Err(error),
+                Err(error) => {
+                    tracing::warn!(target: "keylime.agent", %error, "cannot load the stored attestation key, making a new one");
+                    None
+                }
+            },
+            None => None,
+        };
+        let (handle, blobs, origin) = match loaded {
             Some(loaded) => loaded,
             None => {
                 let blobs = self.create_blobs(parent, request)?;

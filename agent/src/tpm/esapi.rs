@@ -101,11 +101,11 @@ impl Tpm for EsapiTpm {
     }
 
     fn endorsement_key(&mut self, request: &EndorsementKeyRequest) -> Result<EndorsementKey, TpmError> {
-        self.open_endorsement_key(request)
+        self.with_room(|tpm| tpm.open_endorsement_key(request))
     }
 
     fn attestation_key(&mut self, request: &AttestationKeyRequest) -> Result<AttestationKey, TpmError> {
-        self.open_attestation_key(request)
+        self.with_room(|tpm| tpm.open_attestation_key(request))
     }
 
     fn activate_credential(&mut self, blob: &CredentialBlob) -> Result<Vec<u8>, TpmError> {

@@ -10,6 +10,7 @@ pub mod ek_certificate;
 pub mod endorsement_key;
 pub mod esapi;
 pub mod key_algorithm;
+mod leftovers;
 pub mod owner;
 pub mod password;
 pub mod pcr;

@@ -81,7 +81,7 @@ pub fn appraise_identity(quote: &OneShotQuote<'_>) -> Result<Verified<Quote>, Qu
 
 fn check(presented: &OneShotQuote<'_>) -> Result<Verified<Quote>, QuoteFailure> {
     if HashAlgorithm::from_name(presented.hash_alg).is_none() {
-        return Err(QuoteFailure::InvalidHashAlg(presented.hash_alg.chars().take(64).collect()));
+        return Err(QuoteFailure::UnknownHashAlg(presented.hash_alg.chars().take(64).collect()));
     }
     let parts = QuoteParts::decode(presented.quote, QuoteEncoding::Plain)
         .map_err(|error| QuoteFailure::InvalidQuote(error.to_string()))?;

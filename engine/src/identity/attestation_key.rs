@@ -75,6 +75,12 @@ impl AttestationKey {
         Ok(Self { name, verifying_key: VerifyingKey::new(area.key().clone(), usual) })
     }
 
+    /// The same key in the small form a verifier keeps for every idle agent; see [`VerifyingKey::lean`].
+    #[must_use]
+    pub fn lean(self) -> Self {
+        Self { verifying_key: self.verifying_key.lean(), ..self }
+    }
+
     /// The Name, which credential activation and certification bind to.
     #[must_use]
     pub const fn name(&self) -> &TpmName {

@@ -19,6 +19,7 @@ impl<'a> CertificateName<'a> {
     }
 
     /// The relative names in order, each as a sorted list of (attribute, value); `None` when malformed or oversized.
+    #[allow(clippy::type_complexity, reason = "read once, next to its documentation")]
     fn parts(self) -> Option<Vec<Vec<(&'a [u8], Value<'a>)>>> {
         let mut parts = Vec::new();
         let mut names = Reader::new(Reader::new(self.0).expect(der::SEQUENCE).ok()?.content);
@@ -67,7 +68,7 @@ impl<'a> Value<'a> {
             0x1e => {
                 let units: Vec<u16> =
                     bytes.chunks_exact(2).map(|pair| u16::from_be_bytes([pair[0], pair[1]])).collect();
-                (bytes.len() % 2 == 0).then(|| String::from_utf16(&units).ok()).flatten()
+                bytes.len().is_multiple_of(2).then(|| String::from_utf16(&units).ok()).flatten()
             }
             _ => None,
         };

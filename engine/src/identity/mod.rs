@@ -13,7 +13,6 @@ pub mod endorsement_key;
 pub mod identity_quote;
 pub mod key_derivation;
 pub mod payload_key;
-pub mod quote_origin;
 pub mod registration;
 mod registration_member;
 pub mod subject_key;

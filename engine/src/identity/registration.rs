@@ -298,6 +298,7 @@ fn read_key<K, E: std::fmt::Display>(
 }
 
 /// A key and its certificate, both known, must be the same key (CVE-2021-3406).
+#[allow(clippy::borrowed_box, reason = "members are kept boxed, and callers pass them on as they are")]
 pub(super) fn same_key(
     key_name: &str,
     key: &PublicKey,

@@ -282,7 +282,7 @@ fn push_typed_digest<'l>(text: &'l str, data: &mut Vec<u8>) -> Result<(&'l str, 
         return Err(FieldError::DigestType);
     }
     let field = begin_field(data);
-    data.extend_from_slice(text[..kind.len() + 1 + algorithm.len()].as_bytes());
+    data.extend_from_slice(&text.as_bytes()[..kind.len() + 1 + algorithm.len()]);
     data.extend_from_slice(b":\0");
     let digest = push_raw_hex("d-ngv2", hex, data)?;
     end_field(field, data)?;

@@ -12,6 +12,8 @@ pub enum QuoteFailure {
     NoPubkey,
     /// The hash algorithm is absent, unknown or not accepted.
     InvalidHashAlg(String),
+    /// There is no hash algorithm of this name; only of one-shot evidence.
+    UnknownHashAlg(String),
     /// The encryption algorithm is absent or not accepted.
     InvalidEncAlg(String),
     /// The signing algorithm is absent or not accepted.
@@ -38,7 +40,7 @@ impl QuoteFailure {
         Cow::Borrowed(match self {
             Self::InvalidData(_) => "invalid_data",
             Self::NoPubkey => "no_pubkey",
-            Self::InvalidHashAlg(_) => "invalid_hash_alg",
+            Self::InvalidHashAlg(_) | Self::UnknownHashAlg(_) => "invalid_hash_alg",
             Self::InvalidEncAlg(_) => "invalid_enc_alg",
             Self::InvalidSignAlg(_) => "invalid_sign_alg",
             Self::InvalidImaEntry { .. } => "invalid_ima_entry_nb",
@@ -55,6 +57,9 @@ impl QuoteFailure {
             Self::NoPubkey => json!({ "message": "no public key in the reply and none known" }),
             Self::InvalidHashAlg(name) => {
                 json!({ "message": format!("TPM Quote is using an unaccepted hash algorithm: {name}"), "data": name })
+            }
+            Self::UnknownHashAlg(name) => {
+                json!({ "message": format!("TPM Quote is using an unrecognized hash algorithm: {name}"), "data": name })
             }
             Self::InvalidEncAlg(name) => {
                 json!({ "message": format!("TPM Quote is using an unaccepted encryption algorithm: {name}"), "data": name })

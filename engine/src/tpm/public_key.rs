@@ -143,11 +143,15 @@ impl RsaPublicKey {
         self.modulus.len() * 8
     }
 
-    fn to_spki_der(&self) -> Result<Vec<u8>, InvalidPublicKey> {
+    /// The numbers as the cryptographic library takes them.
+    pub(super) fn components(&self) -> PublicKeyComponents<Box<[u8]>> {
         let exponent = self.exponent.to_be_bytes();
         let leading = exponent.iter().take_while(|b| **b == 0).count();
-        let components = PublicKeyComponents { n: &self.modulus[..], e: &exponent[leading..] };
-        components.as_der().map(|der| der.as_ref().to_vec()).map_err(|_| InvalidPublicKey::Rsa)
+        PublicKeyComponents { n: self.modulus.clone(), e: exponent[leading..].into() }
+    }
+
+    fn to_spki_der(&self) -> Result<Vec<u8>, InvalidPublicKey> {
+        self.components().as_der().map(|der| der.as_ref().to_vec()).map_err(|_| InvalidPublicKey::Rsa)
     }
 }
 

@@ -1,21 +1,22 @@
 //! A public key ready to verify TPM signatures.
 //!
 //! The key is handed to the cryptographic library once, with the scheme its public area names; each verification after that
-//! only hashes and exponentiates. Which combinations are supported is decided in one table, [`algorithm_for`].
+//! only hashes and exponentiates. Which combinations are supported is decided in two tables,
+//! [`rsa_parameters`] and [`ecdsa_algorithm`].
 
 use super::ecc_curve::EccCurve;
 use super::public_key::PublicKey;
 use super::signature::{InvalidSignature, SignatureHeader, SignatureScheme};
 use crate::algorithm::HashAlgorithm;
 use aws_lc_rs::signature as lc;
-use aws_lc_rs::signature::{ParsedPublicKey, VerificationAlgorithm};
+use aws_lc_rs::signature::{ParsedPublicKey, RsaParameters, VerificationAlgorithm};
 use std::fmt;
 
 /// A public key, and the library's form of it for the scheme it is used with.
 #[derive(Clone)]
 pub struct VerifyingKey {
     public: PublicKey,
-    prepared: Option<Prepared>,
+    prepared: Option<Box<Prepared>>,
 }
 
 #[derive(Clone)]
@@ -65,9 +66,16 @@ impl VerifyingKey {
     pub fn new(public: PublicKey, usual: Option<(SignatureScheme, HashAlgorithm)>) -> Self {
         let prepared = usual.and_then(|(scheme, hash)| {
             let key = prepare(&public, scheme, hash).ok()?;
-            Some(Prepared { scheme, hash, key })
+            Some(Box::new(Prepared { scheme, hash, key }))
         });
         Self { public, prepared }
+    }
+
+    /// The same key without the library's form: an RSA-2048 key shrinks from about 2.4 KiB to 0.3 KiB, and each verification
+    /// prepares it again, for a tenth of its own time.
+    #[must_use]
+    pub fn lean(self) -> Self {
+        Self { prepared: None, ..self }
     }
 
     /// The key.
@@ -191,57 +199,64 @@ fn prepare(
     scheme: SignatureScheme,
     hash: HashAlgorithm,
 ) -> Result<ParsedPublicKey, SignatureError> {
-    let algorithm = algorithm_for(public, scheme, hash).ok_or(SignatureError::Combination { scheme, hash })?;
-    let key = match public {
-        PublicKey::Rsa(_) => {
-            let der = public.to_spki_der().map_err(|_| SignatureError::Key)?;
-            ParsedPublicKey::new(algorithm, der)
+    let unsupported = SignatureError::Combination { scheme, hash };
+    match public {
+        PublicKey::Rsa(key) => {
+            let parameters = rsa_parameters(scheme, hash).ok_or(unsupported)?;
+            key.components().to_parsed_public_key(parameters)
         }
-        PublicKey::Ecc(key) => ParsedPublicKey::new(algorithm, key.point()),
-    };
-    key.map_err(|_| SignatureError::Key)
+        PublicKey::Ecc(key) => {
+            let algorithm = ecdsa_algorithm(key.curve(), scheme, hash).ok_or(unsupported)?;
+            ParsedPublicKey::new(algorithm, key.point())
+        }
+    }
+    .map_err(|_| SignatureError::Key)
 }
 
-/// The library's algorithm for a key, scheme and hash; `None` when the combination is not supported.
+/// The library's parameters for an RSA scheme and hash; `None` when the combination is not supported.
 ///
 /// RSA-PSS has a salt as long as the digest, as TPMs make it (`tpm-formats.md` §7).
-fn algorithm_for(
-    public: &PublicKey,
+fn rsa_parameters(scheme: SignatureScheme, hash: HashAlgorithm) -> Option<&'static RsaParameters> {
+    use HashAlgorithm::{Sha1, Sha256, Sha384, Sha512, Sm3_256};
+    match (scheme, hash) {
+        (SignatureScheme::Rsassa, Sha1) => Some(&lc::RSA_PKCS1_2048_8192_SHA1_FOR_LEGACY_USE_ONLY),
+        (SignatureScheme::Rsassa, Sha256) => Some(&lc::RSA_PKCS1_2048_8192_SHA256),
+        (SignatureScheme::Rsassa, Sha384) => Some(&lc::RSA_PKCS1_2048_8192_SHA384),
+        (SignatureScheme::Rsassa, Sha512) => Some(&lc::RSA_PKCS1_2048_8192_SHA512),
+        (SignatureScheme::Rsapss, Sha256) => Some(&lc::RSA_PSS_2048_8192_SHA256),
+        (SignatureScheme::Rsapss, Sha384) => Some(&lc::RSA_PSS_2048_8192_SHA384),
+        (SignatureScheme::Rsapss, Sha512) => Some(&lc::RSA_PSS_2048_8192_SHA512),
+        (SignatureScheme::Rsapss, Sha1)
+        | (SignatureScheme::Rsassa | SignatureScheme::Rsapss, Sm3_256)
+        | (SignatureScheme::Ecdsa | SignatureScheme::Ecdaa | SignatureScheme::Sm2 | SignatureScheme::Ecschnorr, _) => {
+            None
+        }
+    }
+}
+
+/// The library's algorithm for a curve, scheme and hash; `None` when the combination is not supported.
+fn ecdsa_algorithm(
+    curve: EccCurve,
     scheme: SignatureScheme,
     hash: HashAlgorithm,
 ) -> Option<&'static dyn VerificationAlgorithm> {
     use EccCurve::{P192, P224, P256, P384, P521};
     use HashAlgorithm::{Sha1, Sha256, Sha384, Sha512, Sm3_256};
-    match (public, scheme) {
-        (PublicKey::Rsa(_), SignatureScheme::Rsassa) => match hash {
-            Sha1 => Some(&lc::RSA_PKCS1_2048_8192_SHA1_FOR_LEGACY_USE_ONLY),
-            Sha256 => Some(&lc::RSA_PKCS1_2048_8192_SHA256),
-            Sha384 => Some(&lc::RSA_PKCS1_2048_8192_SHA384),
-            Sha512 => Some(&lc::RSA_PKCS1_2048_8192_SHA512),
-            Sm3_256 => None,
-        },
-        (PublicKey::Rsa(_), SignatureScheme::Rsapss) => match hash {
-            Sha256 => Some(&lc::RSA_PSS_2048_8192_SHA256),
-            Sha384 => Some(&lc::RSA_PSS_2048_8192_SHA384),
-            Sha512 => Some(&lc::RSA_PSS_2048_8192_SHA512),
-            Sha1 | Sm3_256 => None,
-        },
-        (PublicKey::Ecc(key), SignatureScheme::Ecdsa) => match (key.curve(), hash) {
-            (P256, Sha1) => Some(&lc::ECDSA_P256_SHA1_ASN1),
-            (P256, Sha256) => Some(&lc::ECDSA_P256_SHA256_ASN1),
-            (P256, Sha384) => Some(&lc::ECDSA_P256_SHA384_ASN1),
-            (P256, Sha512) => Some(&lc::ECDSA_P256_SHA512_ASN1),
-            (P384, Sha256) => Some(&lc::ECDSA_P384_SHA256_ASN1),
-            (P384, Sha384) => Some(&lc::ECDSA_P384_SHA384_ASN1),
-            (P384, Sha512) => Some(&lc::ECDSA_P384_SHA512_ASN1),
-            (P521, Sha1) => Some(&lc::ECDSA_P521_SHA1_ASN1),
-            (P521, Sha256) => Some(&lc::ECDSA_P521_SHA256_ASN1),
-            (P521, Sha384) => Some(&lc::ECDSA_P521_SHA384_ASN1),
-            (P521, Sha512) => Some(&lc::ECDSA_P521_SHA512_ASN1),
-            (P384, Sha1) | (P192 | P224, _) | (_, Sm3_256) => None,
-        },
-        (PublicKey::Rsa(_), SignatureScheme::Ecdsa)
-        | (PublicKey::Ecc(_), SignatureScheme::Rsassa | SignatureScheme::Rsapss)
-        | (_, SignatureScheme::Ecdaa | SignatureScheme::Sm2 | SignatureScheme::Ecschnorr) => None,
+    if scheme != SignatureScheme::Ecdsa {
+        return None;
+    }
+    match (curve, hash) {
+        (P256, Sha1) => Some(&lc::ECDSA_P256_SHA1_ASN1),
+        (P256, Sha256) => Some(&lc::ECDSA_P256_SHA256_ASN1),
+        (P256, Sha384) => Some(&lc::ECDSA_P256_SHA384_ASN1),
+        (P256, Sha512) => Some(&lc::ECDSA_P256_SHA512_ASN1),
+        (P384, Sha256) => Some(&lc::ECDSA_P384_SHA256_ASN1),
+        (P384, Sha384) => Some(&lc::ECDSA_P384_SHA384_ASN1),
+        (P384, Sha512) => Some(&lc::ECDSA_P384_SHA512_ASN1),
+        (P521, Sha1) => Some(&lc::ECDSA_P521_SHA1_ASN1),
+        (P521, Sha256) => Some(&lc::ECDSA_P521_SHA256_ASN1),
+        (P521, Sha384) => Some(&lc::ECDSA_P521_SHA384_ASN1),
+        (P521, Sha512) => Some(&lc::ECDSA_P521_SHA512_ASN1),
+        (P384, Sha1) | (P192 | P224, _) | (_, Sm3_256) => None,
     }
 }

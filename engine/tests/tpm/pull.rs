@@ -251,7 +251,7 @@ fn one_shot_evidence_is_judged_without_an_agent() {
     let wrong = OneShotQuote { nonce: "other", ..quote };
     assert!(matches!(appraise_identity(&wrong), Err(QuoteFailure::Invalid(_))));
     let unknown = OneShotQuote { hash_alg: "md5", ..quote };
-    assert!(matches!(appraise_identity(&unknown), Err(QuoteFailure::InvalidHashAlg(_))));
+    assert!(matches!(appraise_identity(&unknown), Err(QuoteFailure::UnknownHashAlg(_))));
     let odd = OneShotQuote { quote: "x", ..quote };
     assert!(matches!(appraise_identity(&odd), Err(QuoteFailure::InvalidQuote(_))));
 

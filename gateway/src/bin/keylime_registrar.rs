@@ -56,6 +56,9 @@ async fn run(config: &Config) -> Result<(), StartError> {
     }
     handle.shutdown(configuration.web.shutdown_drain).await;
     database.close().await;
+    for server in &servers {
+        server.stop().await;
+    }
     tracing::info!(target: "keylime.registrar", "Registrar stopped");
     Ok(())
 }

@@ -113,8 +113,9 @@ impl VerifierConfiguration {
             measured_boot_always: measured_boot_always(&config.get_or(SECTION, "measured_boot_evaluate", "once"))?,
             severity_labels,
             severity_policy,
-            // Without the option the reference ignores these errors; its generated file says False.
-            ignore_tomtou_errors: config.boolean(SECTION, "ignore_tomtou_errors", true)?,
+            // The name is taken at its word, which is the reverse of what the reference's code does with it. Without the
+            // option these errors count, here as there.
+            ignore_tomtou_errors: config.boolean(SECTION, "ignore_tomtou_errors", false)?,
             require_allow_list_signatures: config.boolean(SECTION, "require_allow_list_signatures", false)?,
             push: push(config)?,
         })
@@ -223,7 +224,7 @@ mod tests {
         assert_eq!((configuration.max_retries, configuration.quote_interval), (5, 2.0));
         assert_eq!(configuration.severity_policy, [(".*".to_owned(), "emergency".to_owned())]);
         assert_eq!(configuration.revocations.notifiers, ["agent"]);
-        assert!(configuration.ignore_tomtou_errors);
+        assert!(!configuration.ignore_tomtou_errors);
     }
 
     #[test]

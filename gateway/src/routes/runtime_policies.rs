@@ -24,6 +24,8 @@ pub(super) fn routes() -> Vec<Route<VerifierState>> {
         Route::new(Method::POST, "/v2*/allowlists/:name", create),
         Route::new(Method::PUT, "/v2*/allowlists/:name", update),
         Route::new(Method::DELETE, "/v2*/allowlists/:name", delete).with_small_body(),
+        // The documentation of 2.1 to 2.5 spells this one route in the singular.
+        Route::new(Method::DELETE, "/v2*/allowlist/:name", delete).with_small_body(),
     ]
 }
 

@@ -6,7 +6,9 @@ use super::{VERIFIER, VerifierState};
 use crate::authorization::{Permit, permitted};
 use crate::routing::{Call, Reply, Route};
 use actix_web::http::Method;
-use keylime_engine::identity::quote_origin;
+use keylime_engine::appraise::{OneShotQuote, appraise_identity};
+use keylime_engine::identity::attestation_key::AttestationKey;
+use keylime_engine::tpm::failure::QuoteFailure;
 use keylime_schema::wire::envelope::Envelope;
 use keylime_schema::wire::python_json;
 use keylime_schema::wire::v2::identity::IdentityReply;
@@ -27,7 +29,7 @@ async fn verify(state: Arc<VerifierState>, call: Call, _: Permit<permitted::Veri
         Ok(None) => return refused(404, "agent id not found"),
         Err(error) => return store_failure(VERIFIER, &error),
     };
-    let reply = match quote_origin::check(&agent.ak_tpm, quote, nonce, hash_alg) {
+    let reply = match identify(&agent.ak_tpm, quote, nonce, hash_alg) {
         Ok(()) => IdentityReply { valid: 1, reason: None },
         Err(failure) => {
             let reason = python_json::to_string(&failure.context(), VERIFIER).unwrap_or_default();
@@ -41,4 +43,10 @@ async fn verify(state: Arc<VerifierState>, call: Call, _: Permit<permitted::Veri
 fn parameters(call: &Call) -> Result<[&str; 4], &'static str> {
     let of = |name: &'static str| call.query().get(name).ok_or(name);
     Ok([of("agent_uuid")?, of("quote")?, of("nonce")?, of("hash_alg")?])
+}
+
+/// A stored key that cannot be read identifies nobody.
+fn identify(ak_tpm: &str, quote: &str, nonce: &str, hash_alg: &str) -> Result<(), QuoteFailure> {
+    let key = AttestationKey::from_base64(ak_tpm).map_err(|error| QuoteFailure::InvalidQuote(error.to_string()))?;
+    appraise_identity(&OneShotQuote { quote, nonce, hash_alg, attestation_key: &key }).map(drop)
 }

@@ -6,6 +6,7 @@ mod path;
 mod reply;
 mod route;
 mod router;
+mod traffic;
 
 pub use call::Call;
 pub use parameters::Parameters;
@@ -13,3 +14,4 @@ pub use path::{Pattern, RawPath};
 pub use reply::{Reply, ReplyBody, TextBody};
 pub use route::{BodyLimit, Route, Transport};
 pub use router::{Router, RouterLimits};
+pub use traffic::{Passage, Traffic};

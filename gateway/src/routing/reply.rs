@@ -1,8 +1,9 @@
 //! What a handler answers.
 
+use super::Passage;
 use actix_web::http::StatusCode;
 use bytes::Bytes;
-use futures_util::stream::LocalBoxStream;
+use futures_util::stream::{LocalBoxStream, StreamExt as _};
 use keylime_schema::wire::envelope::Envelope;
 use keylime_schema::wire::errors::ErrorDocument;
 use keylime_schema::wire::python_json::{self, Layout};
@@ -97,6 +98,22 @@ impl Reply {
     #[must_use]
     pub fn closing(self) -> Self {
         Self { close: true, ..self }
+    }
+
+    /// Keeps a request counted until its last piece is produced.
+    pub(crate) fn holding(mut self, passage: Passage) -> Self {
+        self.body = match self.body {
+            ReplyBody::Stream(stream) => ReplyBody::Stream(
+                stream
+                    .map(move |piece| {
+                        let _held = &passage;
+                        piece
+                    })
+                    .boxed_local(),
+            ),
+            whole @ (ReplyBody::Empty | ReplyBody::NoContent | ReplyBody::Text(_)) => whole,
+        };
+        self
     }
 
     /// The status.

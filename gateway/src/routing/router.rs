@@ -1,7 +1,7 @@
 //! The way of a request through the gateway: route, transport, token, authorization, body, handler.
 
 use super::call::is_json;
-use super::{BodyLimit, Call, Parameters, RawPath, Reply, Route, Transport};
+use super::{BodyLimit, Call, Parameters, RawPath, Reply, Route, Traffic, Transport};
 use crate::authorization::{Admission, Credentials, Gate, Refusal};
 use crate::error_response;
 use crate::request_id;
@@ -14,6 +14,9 @@ use std::time::Duration;
 
 /// Largest body of a request that anybody may send, such as a registration with its certificates, in bytes.
 const SMALL_BODY: u64 = 1 << 20;
+
+/// Seconds after which a client may find a restarted server.
+const STOPPING_RETRY_SECONDS: u32 = 5;
 
 /// How long the body of a refused request is waited for.
 const DISCARD_DEADLINE: Duration = Duration::from_secs(1);
@@ -37,6 +40,7 @@ pub struct Router<S> {
     gate: Gate,
     state: Arc<S>,
     limits: RouterLimits,
+    traffic: Arc<Traffic>,
 }
 
 /// A route that fits method and path.
@@ -48,7 +52,7 @@ struct Match<'r, S> {
 impl<S: Send + Sync + 'static> Router<S> {
     /// A router over this table; the first route that fits wins.
     pub fn new(routes: Vec<Route<S>>, gate: Gate, state: Arc<S>, limits: RouterLimits) -> Self {
-        Self { routes, gate, state, limits }
+        Self { routes, gate, state, limits, traffic: Arc::default() }
     }
 
     /// The table.
@@ -56,11 +60,20 @@ impl<S: Send + Sync + 'static> Router<S> {
         &self.routes
     }
 
+    /// The requests that are being answered.
+    pub fn traffic(&self) -> &Arc<Traffic> {
+        &self.traffic
+    }
+
     /// Answers one request.
     pub async fn answer(&self, request: HttpRequest, payload: web::Payload) -> HttpResponse {
         let id = request.headers().get("x-request-id").map(|value| request_id::sanitise(value.as_bytes()));
         let id = id.unwrap_or_default();
-        let reply = self.dispatch(&request, payload).await;
+        let Some(passage) = self.traffic.enter() else {
+            let stopping = Reply::empty(StatusCode::SERVICE_UNAVAILABLE).retry_after(STOPPING_RETRY_SECONDS).closing();
+            return error_response::render(stopping, &id);
+        };
+        let reply = self.dispatch(&request, payload).await.holding(passage);
         tracing::debug!(
             target: "keylime.web",
             reqid = %id,

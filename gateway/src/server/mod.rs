@@ -17,12 +17,15 @@ pub use tls_source::TlsSource;
 
 pub(crate) use body::{BodyError, discard_body, read_body};
 
-use crate::routing::Router;
+use crate::routing::{Router, Traffic};
 use actix_server::{Server, ServerHandle};
 use std::io;
 use std::net::TcpListener;
 use std::sync::Arc;
 use std::time::Duration;
+
+/// Seconds that connections get to close when the server ends.
+const CLOSING_SECONDS: u64 = 2;
 
 /// Bounds of a server's connections.
 #[derive(Debug, Clone, Copy)]
@@ -62,6 +65,7 @@ pub enum Endpoint {
 /// A server that answers on its endpoints.
 pub struct RunningServer {
     handle: ServerHandle,
+    traffic: Arc<Traffic>,
 }
 
 impl RunningServer {
@@ -80,8 +84,7 @@ impl RunningServer {
             .workers(workers.clamp(1, 512))
             .max_concurrent_connections(limits.connections_per_worker)
             .disable_signals()
-            // The deadline of a drain is kept by `drain`; this one only has to be longer.
-            .shutdown_timeout(3600);
+            .shutdown_timeout(CLOSING_SECONDS);
         let stopping = builder.graceful_shutdown_signal();
         for endpoint in endpoints {
             let (router, stopping) = (Arc::clone(&router), stopping.clone());
@@ -109,14 +112,19 @@ impl RunningServer {
                 tracing::error!(target: "keylime.web", %error, "the web server ended");
             }
         });
-        Ok(Self { handle })
+        Ok(Self { handle, traffic: Arc::clone(router.traffic()) })
     }
 
-    /// Stops accepting, lets the requests that are being answered finish for at most `patience`, then closes.
+    /// Lets no request in any more and those that are being answered finish, for at most `patience`. Worker threads go on
+    /// until [`RunningServer::stop`]: connections to the database that they have opened die with them.
     pub async fn drain(&self, patience: Duration) {
-        if tokio::time::timeout(patience, self.handle.stop(true)).await.is_err() {
-            tracing::warn!(target: "keylime.web", "requests are still being answered after the drain timeout, closing");
-            // A second stop is not heard while the first is going on; ending the process closes the rest.
+        if !self.traffic.drain(patience).await {
+            tracing::warn!(target: "keylime.web", "requests are still being answered after the drain timeout");
         }
+    }
+
+    /// Closes sockets and connections and ends the worker threads.
+    pub async fn stop(&self) {
+        self.handle.stop(true).await;
     }
 }

@@ -1,7 +1,7 @@
 //! The options of the server binaries. Everything else is configuration.
 
 use crate::configuration::print_effective;
-use clap::Parser as _;
+use clap::{CommandFactory as _, FromArgMatches as _};
 use keylime_settings::{Component, Config};
 use std::process::ExitCode;
 
@@ -33,7 +33,12 @@ impl CommandLine {
     /// options.
     #[must_use]
     pub fn read(component: Component) -> Outcome {
-        let arguments = Arguments::parse();
+        let program = match component {
+            Component::Verifier => "keylime_verifier",
+            Component::Registrar | Component::Tenant | Component::Ca | Component::Logging => "keylime_registrar",
+        };
+        let matches = Arguments::command().name(program).get_matches();
+        let arguments = Arguments::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
         let config = match Config::load(component) {
             Ok(config) => config,
             Err(error) => {

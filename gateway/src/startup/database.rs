@@ -1,9 +1,7 @@
 //! Opens a server's database.
 
 use crate::configuration::DatabaseConfiguration;
-use keylime_schema::database::{
-    Database, DatabaseError, DatabaseUrl, OpenOptions, PoolSize, SchemaChange, Service,
-};
+use keylime_schema::database::{Database, DatabaseError, DatabaseUrl, OpenOptions, SchemaChange, Service};
 use std::path::Path;
 
 /// Opens the database of a service and brings its tables up to date, if that is allowed.

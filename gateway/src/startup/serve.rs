@@ -37,9 +37,8 @@ pub fn serve<S: Send + Sync + 'static>(
     operations: Operations,
 ) -> Result<Vec<RunningServer>, StartError> {
     let source = Arc::new(TlsSource::new(tls.load()?));
-    let listen = |port: u16| {
-        bind(&web.ip, port).map_err(StartError::system(format!("cannot listen on {} port {port}", web.ip)))
-    };
+    let listen =
+        |port: u16| bind(&web.ip, port).map_err(StartError::system(format!("cannot listen on {} port {port}", web.ip)));
     let mut endpoints = Vec::new();
     if let Some(port) = web.http_port {
         endpoints.push(Endpoint::Plain(listen(port)?));

@@ -1,6 +1,8 @@
 //! From the TLS options to a listener's TLS configuration.
 
-use crate::configuration::{AuthorityConfiguration, ConfigurationError, TlsConfiguration, TlsDirectory, TrustedAuthorities};
+use crate::configuration::{
+    AuthorityConfiguration, ConfigurationError, TlsConfiguration, TlsDirectory, TrustedAuthorities,
+};
 use crate::tls::{AlternativeNames, GenerateError, Generated, ServerTlsFiles, TlsPaths, TlsSetupError, generate};
 use keylime_schema::database::DatabaseError;
 use keylime_settings::{Component, Config, ConfigError};

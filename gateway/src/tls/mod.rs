@@ -11,3 +11,5 @@ pub use generate::{GenerateError, Generated, generate};
 pub use host_names::AlternativeNames;
 pub use reload::reload_when_changed;
 pub use server_files::{ServerTlsFiles, TlsSetupError};
+
+pub(crate) use server_files::refuse_exposed;

@@ -215,23 +215,25 @@ impl VerifierBackend for ScriptedVerifier {
     fn store(&self) -> &Arc<dyn VerifierStore> {
         &self.store
     }
-    fn ready(&self) -> bool {
-        true
+    fn ready(&self) -> Result<(), &'static str> {
+        Ok(())
     }
 }
 
 /// The state of a verifier's handlers over a backend.
 pub fn verifier_state(backend: Arc<ScriptedVerifier>) -> VerifierState {
-    VerifierState {
-        backend,
-        settings: VerifierSettings {
-            ip: "127.0.0.1".to_owned(),
-            port: 8881,
-            agent_mtls: true,
-            quote_interval: 2.0,
-            policy_signatures_required: false,
-            signing_keys: PathBuf::from("/nonexistent"),
-        },
+    VerifierState { backend, settings: settings() }
+}
+
+/// Keylime's defaults.
+pub fn settings() -> VerifierSettings {
+    VerifierSettings {
+        ip: "127.0.0.1".to_owned(),
+        port: 8881,
+        agent_mtls: true,
+        quote_interval: 2.0,
+        policy_signatures_required: false,
+        signing_keys: PathBuf::from("/nonexistent"),
     }
 }
 

@@ -19,7 +19,7 @@ pub enum Client {
     /// An administrator: of the trusted authority, without extended key usage.
     Admin,
     /// With an extended key usage that names clients.
-    ClientAuth,
+    WithClientUsage,
     /// With an extended key usage that names servers only.
     ServerAuthOnly,
     /// Marked as an authority.
@@ -69,7 +69,7 @@ impl Pki {
         match kind {
             Client::None => return None,
             Client::Admin | Client::Foreign => {}
-            Client::ClientAuth => params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth],
+            Client::WithClientUsage => params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth],
             Client::ServerAuthOnly => params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth],
             Client::Authority => params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained),
             Client::Expired => {

@@ -37,22 +37,32 @@ impl Default for Bounds {
 
 impl TestServer {
     pub fn start<S: Send + Sync + 'static>(routes: Vec<Route<S>>, state: S, bounds: Bounds) -> Self {
+        Self::start_with(routes, move || state, bounds)
+    }
+
+    /// As `start`, with a state that is made where actors can be started.
+    pub fn start_with<S: Send + Sync + 'static>(
+        routes: Vec<Route<S>>,
+        state: impl FnOnce() -> S + Send + 'static,
+        bounds: Bounds,
+    ) -> Self {
         let pki = Pki::new();
         let tls = Arc::new(TlsSource::new(pki.server()));
         let plain = bind("127.0.0.1", 0).unwrap();
         let secure = bind("127.0.0.1", 0).unwrap();
         let (http, https) = (plain.local_addr().unwrap(), secure.local_addr().unwrap());
         let gate = Gate::new(Arc::new(SimpleProvider), Arc::new(NoSessions));
-        let router = Arc::new(Router::new(routes, gate, Arc::new(state), bounds.requests));
         let (stop, stopped) = oneshot::channel();
         let (ready, wait) = mpsc::channel();
         let thread = std::thread::spawn(move || {
             actix_rt::System::new().block_on(async move {
+                let router = Arc::new(Router::new(routes, gate, Arc::new(state()), bounds.requests));
                 let endpoints = vec![Endpoint::Plain(plain), Endpoint::Tls(secure, tls)];
                 let server = RunningServer::start(endpoints, router, 2, bounds.connections).unwrap();
                 ready.send(()).unwrap();
                 let patience = stopped.await.unwrap_or(Duration::ZERO);
                 server.drain(patience).await;
+                server.stop().await;
             });
         });
         wait.recv().unwrap();

@@ -5,7 +5,7 @@ use super::{DatabaseUrl, InvalidDatabaseUrl, PoolSize, ServerEngine, ServerUrl, 
 use sea_orm::sqlx::mysql::{MySqlConnectOptions, MySqlPoolOptions};
 use sea_orm::sqlx::postgres::{PgConnectOptions, PgPoolOptions, PgSslMode};
 use sea_orm::sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
-use sea_orm::sqlx::{self, ConnectOptions as _, Executor as _};
+use sea_orm::sqlx::{self, ConnectOptions as _, Connection as _, Executor as _};
 use sea_orm::{
     DatabaseConnection, DatabaseTransaction, DbErr, SqliteTransactionMode, SqlxMySqlConnector, SqlxPostgresConnector,
     SqlxSqliteConnector, TransactionOptions, TransactionTrait as _,
@@ -188,27 +188,33 @@ impl Database {
         let fail = |source| DatabaseError::Connect { place: DatabaseUrl::Server(url.clone()).to_string(), source };
         let (engine, connection) = match url.engine {
             ServerEngine::Postgres => {
+                let options = postgres_options(url)?;
+                // A pool tries again until its time is over, and then does not say what was wrong.
+                options.connect().await.map_err(fail)?.close().await.map_err(fail)?;
                 let pool = PgPoolOptions::new()
                     .max_connections(pool.limit())
                     .acquire_timeout(ACQUIRE_TIMEOUT)
                     .test_before_acquire(true)
-                    .connect_with(postgres_options(url)?)
+                    .connect_with(options)
                     .await
                     .map_err(fail)?;
                 (Engine::Postgres, SqlxPostgresConnector::from_sqlx_postgres_pool(pool))
             }
             ServerEngine::MySql => {
+                let options = mysql_options(url)?;
+                options.connect().await.map_err(fail)?.close().await.map_err(fail)?;
                 let pool = MySqlPoolOptions::new()
                     .max_connections(pool.limit())
                     .acquire_timeout(ACQUIRE_TIMEOUT)
                     .test_before_acquire(true)
                     .after_connect(|connection, _| {
                         Box::pin(async move {
-                            connection.execute(MYSQL_SESSION).await?;
+                            connection.execute(MYSQL_STRICT).await?;
+                            connection.execute(MYSQL_ISOLATION).await?;
                             Ok(())
                         })
                     })
-                    .connect_with(mysql_options(url)?)
+                    .connect_with(options)
                     .await
                     .map_err(fail)?;
                 (Engine::MySql, SqlxMySqlConnector::from_sqlx_mysql_pool(pool))
@@ -218,10 +224,10 @@ impl Database {
     }
 }
 
-/// Strict mode, so that a value too long for its column is an error and not a shorter value; and no gap locks, so that
-/// batches of different processes do not deadlock.
-const MYSQL_SESSION: &str = "SET SESSION sql_mode = CONCAT(@@sql_mode, ',STRICT_TRANS_TABLES'), \
-                             SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED";
+/// So that a value too long for its column is an error and not a shorter value.
+const MYSQL_STRICT: &str = "SET SESSION sql_mode = CONCAT(@@sql_mode, ',STRICT_TRANS_TABLES')";
+/// Without locks on gaps between rows, over which batches of different processes would deadlock.
+const MYSQL_ISOLATION: &str = "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED";
 
 /// Creates a missing file (mode 0600: it holds key shares) and its directory (mode 0700).
 fn prepare_file(path: &Path, change: SchemaChange) -> std::io::Result<()> {

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use keylime_engine::nonce::alphanumeric;
+use keylime_engine::nonce;
 use tempfile::NamedTempFile;
 use tracing::warn;
 
@@ -18,6 +18,8 @@ use crate::session::Session;
 use crate::settings::Settings;
 use crate::verification_keys::SignedKey;
 
+/// Length of nonces and challenges.
+const CHALLENGE_CHARACTERS: usize = 20;
 /// Most verification keys on one command line.
 const MAX_KEYS: usize = 1000;
 
@@ -54,11 +56,11 @@ fn plan(session: &Session, purpose: Purpose) -> Result<Plan, TenantError> {
     })
 }
 
-/// Twenty random letters and digits.
+/// Random letters and digits.
 fn random_text() -> Result<String, TenantError> {
-    let mut entropy = [0; 64];
+    let mut entropy = [0; 3 * CHALLENGE_CHARACTERS];
     aws_lc_rs::rand::fill(&mut entropy).map_err(|_| TenantError::refused("random generator failed"))?;
-    alphanumeric(20, &entropy).map_err(|error| TenantError::refused(error.to_string()))
+    nonce::alphanumeric(CHALLENGE_CHARACTERS, &entropy).map_err(|error| TenantError::refused(error.to_string()))
 }
 
 /// Where the policies are, after fetching those that have an address; the files fetched live as long as the second value.

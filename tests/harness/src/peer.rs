@@ -7,8 +7,8 @@ use std::process::Command;
 /// The version the project is compatible with.
 pub const VERSION: &str = "7.14.3";
 
-/// What Keylime imports; its package does not declare it. Debian's `python3-gpg` comes through the system's site packages.
-const REQUIREMENTS: [&str; 15] = [
+/// What Keylime imports (its package does not declare it), and `pika` for the example of a consumer. Debian's `python3-gpg` comes through the system's site packages.
+const REQUIREMENTS: [&str; 16] = [
     "cryptography>=42",
     "tornado>=6",
     "pyzmq",
@@ -24,6 +24,7 @@ const REQUIREMENTS: [&str; 15] = [
     "jinja2",
     "jsonschema",
     "typing-extensions",
+    "pika",
 ];
 
 /// Folder of the virtual environment: `KEYLIME_PEER_DIR`, or `keylime-peer` in the build folder.

@@ -22,7 +22,7 @@ pub const KEYLIME_HEAD: &str = "a59cc9366774";
 /// Key of the lock under which servers run one migration at a time.
 const LOCK_KEY: &str = "6b65796c696d65";
 /// The same for PostgreSQL, whose advisory locks are numbers.
-const LOCK_NUMBER: i64 = 0x6b65_796c_696d_65;
+const LOCK_NUMBER: i64 = 0x006b_6579_6c69_6d65;
 
 /// Why the tables cannot be used.
 #[derive(Debug, thiserror::Error)]

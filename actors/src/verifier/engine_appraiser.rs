@@ -1,0 +1,60 @@
+//! The production appraiser: hands a job to the engine.
+
+use crate::verifier::appraiser::{AppraisalJob, Appraiser};
+use crate::verifier::policy_cache::{BootRules, RuntimeRules};
+use keylime_engine::appraise::{AcceptedAlgorithms, PullContext, appraise_pull_reply};
+use keylime_engine::ima::ImaOptions;
+use keylime_engine::lifecycle::Verdict;
+use keylime_engine::tpm::quote::QuoteEncoding;
+
+/// Appraises with the engine.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct EngineAppraiser {
+    /// The operator's choices about measurement lists.
+    pub ima_options: ImaOptions,
+}
+
+impl Appraiser for EngineAppraiser {
+    fn appraise(&self, job: &AppraisalJob) -> Verdict {
+        let Some(terms) = &job.material.terms else {
+            return Verdict::Unreadable("the enrolment cannot be attested with".to_owned());
+        };
+        let runtime_policy = match &job.policies.runtime {
+            RuntimeRules::Compiled(policy) => policy,
+            RuntimeRules::Unusable(reason) => {
+                return Verdict::Unreadable(format!("the runtime policy is unusable: {reason}"));
+            }
+        };
+        let boot = match &job.policies.boot {
+            BootRules::None => None,
+            BootRules::Unusable(reason) => {
+                return Verdict::Unreadable(format!("the measured boot policy is unusable: {reason}"));
+            }
+        };
+        let attestation_key = match terms.attestation_key.prepared() {
+            Ok(key) => key,
+            Err(error) => return Verdict::Unreadable(format!("the attestation key is unusable: {error}")),
+        };
+        appraise_pull_reply(
+            &job.body,
+            &PullContext {
+                attestation_key: &attestation_key,
+                nonce: job.nonce.as_str(),
+                encoding: QuoteEncoding::of_api_version(job.version.text()),
+                known_payload_key: job.payload_key.as_deref(),
+                accepted: AcceptedAlgorithms {
+                    hash: &terms.accepted.hash,
+                    enc: &terms.accepted.enc,
+                    sign: &terms.accepted.sign,
+                },
+                tpm_policy: &terms.tpm_policy.policy,
+                runtime_policy,
+                agent_keyring: terms.keyring.as_deref(),
+                ima_options: self.ima_options,
+                ima: &job.ima,
+                clock: job.clock,
+                boot,
+            },
+        )
+    }
+}

@@ -1,0 +1,176 @@
+//! Puts the verifier system together from its configuration: database, way to the agents, revocations, actors.
+
+use crate::configuration::{Mode, RevocationConfiguration, TrustedAuthorities, VerifierConfiguration};
+use crate::startup::StartError;
+use crate::tls::{TlsPaths, TlsSetupError, refuse_exposed};
+use keylime_actors::adapters::http_evidence_transport::{HttpEvidenceTransport, TransportOptions};
+use keylime_actors::ports::{EvidenceTransport, VerifierStore};
+use keylime_actors::revocation::agent_notices::{AgentNotices, NoticeBounds};
+use keylime_actors::revocation::amqp::{Amqp, AmqpOptions};
+use keylime_actors::revocation::composer::NoticeComposer;
+use keylime_actors::revocation::webhook::{Webhook, WebhookOptions};
+use keylime_actors::revocation::zeromq::ZeroMq;
+use keylime_actors::revocation::{Notifier, PublisherOptions, RevocationHandle, RevocationPublisher};
+use keylime_actors::verifier::{self, AgentTls, EngineAppraiser, VerifierHandle, VerifierOptions, VerifierPorts};
+use keylime_engine::ima::ImaOptions;
+use keylime_engine::lifecycle::Growth;
+use keylime_engine::verdict::SeverityPolicy;
+use keylime_pki::tls::{self, Identity, ServerTrust};
+use rustls_pki_types::CertificateDer;
+use std::sync::Arc;
+use std::time::Duration;
+use time::UtcOffset;
+
+/// Webhook requests under way at one time.
+const WEBHOOK_WINDOW: usize = 32;
+
+/// A running verifier system.
+#[derive(Clone)]
+pub struct VerifierSystem {
+    /// The actors.
+    pub handle: VerifierHandle,
+    /// The publisher of revocations.
+    pub revocations: RevocationHandle,
+}
+
+/// Starts the system.
+///
+/// # Errors
+/// When an option asks for something that does not work; the text is for the operator.
+pub async fn start(
+    configuration: &VerifierConfiguration,
+    paths: &TlsPaths,
+    store: Arc<dyn VerifierStore>,
+    local_time: UtcOffset,
+) -> Result<VerifierSystem, StartError> {
+    if configuration.mode == Mode::Push {
+        return Err(StartError::Other("option 'mode': this server attests in pull mode only".to_owned()));
+    }
+    let severity = SeverityPolicy::new(configuration.severity_labels.clone(), &configuration.severity_policy)
+        .map_err(|error| StartError::Other(error.to_string()))?;
+    let client = ClientSide::load(configuration, paths)?;
+    let agent_tls = if configuration.enable_agent_mtls { AgentTls::Enabled } else { AgentTls::Disabled };
+    let transport = TransportOptions { request_timeout: configuration.request_timeout, ..TransportOptions::default() };
+    let transport: Arc<dyn EvidenceTransport> =
+        Arc::new(HttpEvidenceTransport::new(client.identity()?, &client.authorities, transport).map_err(tls_error)?);
+    let to_agents = || {
+        AgentNotices::new(
+            Arc::clone(&store),
+            configuration.uuid.as_str(),
+            Arc::clone(&transport),
+            agent_tls,
+            NoticeBounds::default(),
+        )
+    };
+    let notifiers = notifiers(configuration, &client, to_agents).await?;
+    let revocations = RevocationPublisher::start(Arc::clone(&store), notifiers, PublisherOptions::default())
+        .map_err(StartError::system("cannot start the publisher of revocations"))?;
+    let composer = NoticeComposer::new(configuration.revocations.notifiers.clone(), local_time, revocations.clone());
+    let ima_options = ImaOptions { ignore_tomtou_errors: configuration.ignore_tomtou_errors };
+    let appraiser = Arc::new(EngineAppraiser { ima_options });
+    let ports = VerifierPorts::new(store, transport, Arc::new(composer), appraiser);
+    let handle = verifier::start(options(configuration, severity), agent_tls, ports)
+        .map_err(|error| StartError::Other(format!("cannot start the verifier system: {error}")))?;
+    Ok(VerifierSystem { handle, revocations })
+}
+
+fn options(configuration: &VerifierConfiguration, severity: SeverityPolicy) -> VerifierOptions {
+    VerifierOptions {
+        verifier_id: configuration.uuid.clone(),
+        quote_interval: Duration::from_secs_f64(configuration.quote_interval),
+        retry_interval: configuration.retry_interval,
+        growth: if configuration.exponential_backoff { Growth::Exponential } else { Growth::Constant },
+        max_retries: configuration.max_retries,
+        request_timeout: configuration.request_timeout,
+        severity,
+        ..VerifierOptions::default()
+    }
+}
+
+/// What the verifier shows and trusts when it is the client: towards agents, webhook and broker.
+struct ClientSide<'c> {
+    configuration: &'c VerifierConfiguration,
+    paths: &'c TlsPaths,
+    /// Certificates of `trusted_server_ca`; none when it is `all`.
+    authorities: Vec<CertificateDer<'static>>,
+    /// The same as text.
+    authorities_pem: String,
+}
+
+impl<'c> ClientSide<'c> {
+    fn load(configuration: &'c VerifierConfiguration, paths: &'c TlsPaths) -> Result<Self, StartError> {
+        let mut side = Self { configuration, paths, authorities: Vec::new(), authorities_pem: String::new() };
+        for file in paths.authorities(&configuration.trusted_server_ca).into_iter().flatten() {
+            side.authorities.extend(tls::load_certificates(&file).map_err(tls_error)?);
+            let text = std::fs::read_to_string(&file);
+            side.authorities_pem.push_str(&text.map_err(StartError::system(file.display().to_string()))?);
+        }
+        Ok(side)
+    }
+
+    /// The client certificate, when agents are to see one.
+    fn identity(&self) -> Result<Option<Identity>, StartError> {
+        if !self.configuration.enable_agent_mtls {
+            return Ok(None);
+        }
+        let certificate = self.paths.file(self.configuration.client_cert.as_deref(), "client-cert.crt");
+        let key = self.paths.file(self.configuration.client_key.as_deref(), "client-private.pem");
+        refuse_exposed(&key)?;
+        let password = self.configuration.client_key_password.as_deref();
+        tls::load_identity(&certificate, &key, password).map(Some).map_err(tls_error)
+    }
+
+    fn trust(&self) -> ServerTrust {
+        match self.configuration.trusted_server_ca {
+            TrustedAuthorities::All => ServerTrust::All,
+            TrustedAuthorities::Default | TrustedAuthorities::Files(_) => {
+                ServerTrust::Authorities(self.authorities.clone())
+            }
+        }
+    }
+}
+
+async fn notifiers(
+    configuration: &VerifierConfiguration,
+    client: &ClientSide<'_>,
+    to_agents: impl Fn() -> AgentNotices,
+) -> Result<Vec<Arc<dyn Notifier>>, StartError> {
+    let revocations = &configuration.revocations;
+    let mut notifiers: Vec<Arc<dyn Notifier>> = Vec::new();
+    for name in &revocations.notifiers {
+        notifiers.push(match *name {
+            "webhook" => Arc::new(webhook(revocations, configuration.request_timeout, client)?),
+            "amqp" => Arc::new(amqp(revocations, &configuration.uuid, client)?),
+            "zeromq" => Arc::new(zeromq(revocations).await?),
+            _ => Arc::new(to_agents()),
+        });
+    }
+    Ok(notifiers)
+}
+
+fn webhook(
+    revocations: &RevocationConfiguration,
+    timeout: Duration,
+    client: &ClientSide<'_>,
+) -> Result<Webhook, StartError> {
+    let tls = tls::client(client.identity()?, client.trust()).map_err(tls_error)?;
+    Webhook::new(WebhookOptions { url: revocations.webhook_url.clone(), tls, timeout, window: WEBHOOK_WINDOW })
+        .map_err(|error| StartError::Other(error.to_string()))
+}
+
+fn amqp(revocations: &RevocationConfiguration, uuid: &str, client: &ClientSide<'_>) -> Result<Amqp, StartError> {
+    let mut options = AmqpOptions::new(revocations.amqp_url.as_str(), uuid);
+    options.ca_pem = Some(client.authorities_pem.clone()).filter(|pem| !pem.is_empty());
+    Amqp::new(options).map_err(|error| StartError::Other(error.to_string()))
+}
+
+async fn zeromq(revocations: &RevocationConfiguration) -> Result<ZeroMq, StartError> {
+    let notifier = ZeroMq::new(&revocations.zmq_ip, revocations.zmq_port);
+    // Bound before the first notice, so that subscribers that are waiting miss none.
+    notifier.bind().await.map_err(StartError::Other)?;
+    Ok(notifier)
+}
+
+fn tls_error(error: tls::TlsError) -> StartError {
+    TlsSetupError::from(error).into()
+}
