@@ -71,9 +71,9 @@ impl EntryReader {
     /// # Errors
     /// [`EntryError`] when the line is no entry of a known template.
     pub fn read<'r, 'l>(&'r mut self, line: &'l str) -> Result<Entry<'r, 'l>, EntryError> {
-        let (pcr, rest) = line.split_once(' ').ok_or(EntryError::Parts)?;
-        let (hash, rest) = rest.split_once(' ').ok_or(EntryError::Parts)?;
-        let (template, rest) = rest.split_once(' ').ok_or(EntryError::Parts)?;
+        let (pcr, rest) = split_field(line).ok_or(EntryError::Parts)?;
+        let (hash, rest) = split_field(rest).ok_or(EntryError::Parts)?;
+        let (template, rest) = split_field(rest).ok_or(EntryError::Parts)?;
         self.logged_hash.clear();
         hex_field::decode_into(hash.as_bytes(), &mut self.logged_hash).map_err(EntryError::TemplateHash)?;
         let Some(template) = Template::from_name(template) else {
@@ -97,7 +97,20 @@ impl EntryReader {
 ///
 /// Only line feeds separate lines: `\r`, tabs and spaces belong to the text.
 pub fn lines(list: &str) -> impl Iterator<Item = (u64, &str)> {
-    (1_u64..).zip(list.split('\n')).filter(|(_, line)| !line.is_empty())
+    let mut rest = Some(list);
+    let split = std::iter::from_fn(move || {
+        let text = rest?;
+        let end = memchr::memchr(b'\n', text.as_bytes());
+        rest = end.map(|end| &text[end + 1..]);
+        Some(end.map_or(text, |end| &text[..end]))
+    });
+    (1_u64..).zip(split).filter(|(_, line)| !line.is_empty())
+}
+
+/// The text before the first space, and what follows it.
+pub(super) fn split_field(text: &str) -> Option<(&str, &str)> {
+    let at = memchr::memchr(b' ', text.as_bytes())?;
+    Some((&text[..at], &text[at + 1..]))
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@
 //! (Documentation/security/IMA-templates.rst and security/integrity/ima/ima_template_lib.c of Linux).
 
 use super::hex_field::{self, HexError};
+use super::measurement_list::split_field;
 use std::ops::Range;
 
 /// A template by its name in the list.
@@ -123,7 +124,7 @@ pub struct EvmFields {
 /// [`FieldError`] when the fields do not fit the template; `data` is of no use then.
 pub fn read_fields<'l>(template: Template, rest: &'l str, data: &mut Vec<u8>) -> Result<Fields<'l>, FieldError> {
     data.clear();
-    let (digest_text, rest) = rest.split_once(' ').ok_or(FieldError::Missing("n-ng"))?;
+    let (digest_text, rest) = split_field(rest).ok_or(FieldError::Missing("n-ng"))?;
     match template {
         Template::Ima => ima(digest_text, rest, data),
         Template::ImaNg => {
@@ -132,14 +133,14 @@ pub fn read_fields<'l>(template: Template, rest: &'l str, data: &mut Vec<u8>) ->
             Ok(Fields { name: rest, algorithm, digest, extra: Extra::Nothing })
         }
         Template::ImaSig => {
-            let (name, text) = rest.split_once(' ').ok_or(FieldError::Missing("sig"))?;
+            let (name, text) = split_field(rest).ok_or(FieldError::Missing("sig"))?;
             let (algorithm, digest) = push_digest(digest_text, data)?;
             push_name(name, data)?;
             let signature = push_signature(text, data)?;
             Ok(Fields { name, algorithm, digest, extra: Extra::Signature(signature) })
         }
         Template::ImaBuf => {
-            let (name, text) = rest.split_once(' ').ok_or(FieldError::Missing("buf"))?;
+            let (name, text) = split_field(rest).ok_or(FieldError::Missing("buf"))?;
             let (algorithm, digest) = push_digest(digest_text, data)?;
             push_name(name, data)?;
             let buffer = push_hex("buf", text, data)?;
@@ -239,10 +240,11 @@ fn decimal<N: std::str::FromStr>(field: &'static str, text: &str) -> Result<N, F
 
 /// Splits `algorithm:hex`; the algorithm is `None` when there is no colon.
 fn split_digest(text: &str) -> Result<(Option<&str>, &str), FieldError> {
-    match text.split_once(':') {
-        None => Ok((None, text)),
-        Some((_, rest)) if rest.contains(':') => Err(FieldError::Digest),
-        Some((algorithm, rest)) => Ok((Some(algorithm), rest)),
+    let mut colons = memchr::memchr_iter(b':', text.as_bytes());
+    match (colons.next(), colons.next()) {
+        (None, _) => Ok((None, text)),
+        (Some(at), None) => Ok((Some(&text[..at]), &text[at + 1..])),
+        (Some(_), Some(_)) => Err(FieldError::Digest),
     }
 }
 

@@ -247,7 +247,7 @@ impl Directories {
 
 /// The directory with its slash, and the file name.
 fn split(path: &str) -> (&[u8], &[u8]) {
-    let at = path.rfind('/').map_or(0, |slash| slash + 1);
+    let at = memchr::memrchr(b'/', path.as_bytes()).map_or(0, |slash| slash + 1);
     path.as_bytes().split_at(at)
 }
 
