@@ -39,13 +39,13 @@ impl RestClient {
     /// # Errors
     /// The connection breaks, or the answer has another code.
     pub async fn call(&mut self, method: Method, path: &str, body: Bytes) -> Result<Value, FleetError> {
-        let request = Request::builder()
-            .method(method.clone())
-            .uri(path)
-            .header("host", self.target.address.to_string())
-            .header("content-type", "application/json")
-            .body(Full::new(body))
-            .map_err(|e| FleetError::Setup(format!("request {path}: {e}")))?;
+        let mut request =
+            Request::builder().method(method.clone()).uri(path).header("host", self.target.address.to_string());
+        if !body.is_empty() {
+            // The reference refuses a body of nothing as malformed JSON.
+            request = request.header("content-type", "application/json");
+        }
+        let request = request.body(Full::new(body)).map_err(|e| FleetError::Setup(format!("request {path}: {e}")))?;
         let response = self.ready().await?.send_request(request).await?;
         let status = response.status();
         let body = response.into_body().collect().await?.to_bytes();
