@@ -20,9 +20,10 @@ const TOP_LEVEL: [&str; 12] = [
 ];
 
 /// What each crate may depend on, of this workspace. `tests`, `bench` and the harness may depend on anything.
-const LAYERS: [(&str, &[&str]); 8] = [
+const LAYERS: [(&str, &[&str]); 9] = [
     ("engine", &[]),
     ("schema/settings", &[]),
+    ("schema/settings/upgrade", &["keylime-settings"]),
     ("schema/pki", &["keylime-settings"]),
     ("schema", &["keylime-engine"]),
     ("actors", &["keylime-engine", "keylime-schema", "keylime-settings", "keylime-pki"]),
