@@ -16,7 +16,7 @@ pub enum Kind {
     Flag,
     /// Prints the help text.
     Help,
-    /// Prints the version. Not in the reference's tools, and never the meaning of an abbreviation.
+    /// Prints the version.
     Version,
 }
 
@@ -27,6 +27,15 @@ pub enum Need {
     Optional,
     /// It may not.
     Required,
+}
+
+/// Whether the reference's tools have an option as well.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Origin {
+    /// They do.
+    Reference,
+    /// They do not: the option is not in the usage line, and no abbreviation means it.
+    Own,
 }
 
 /// One option of a program.
@@ -42,36 +51,46 @@ pub struct OptionSpec {
     pub need: Need,
     /// What the help text says about it.
     pub help: &'static str,
+    /// Whether the reference has it.
+    pub origin: Origin,
 }
 
 impl OptionSpec {
     /// An optional option with one value.
     #[must_use]
     pub const fn value(spellings: &'static [&'static str], name: &'static str, help: &'static str) -> Self {
-        Self { spellings, name, kind: Kind::Value, need: Need::Optional, help }
+        Self { spellings, name, kind: Kind::Value, need: Need::Optional, help, origin: Origin::Reference }
     }
 
     /// An option without a value.
     #[must_use]
     pub const fn flag(spellings: &'static [&'static str], name: &'static str, help: &'static str) -> Self {
-        Self { spellings, name, kind: Kind::Flag, need: Need::Optional, help }
+        Self { spellings, name, kind: Kind::Flag, need: Need::Optional, help, origin: Origin::Reference }
     }
 
     /// `-h` and `--help`.
     #[must_use]
     pub const fn help() -> Self {
         let help = "show this help message and exit";
-        Self { spellings: &["-h", "--help"], name: "help", kind: Kind::Help, need: Need::Optional, help }
+        Self { kind: Kind::Help, ..Self::flag(&["-h", "--help"], "help", help) }
     }
 
     /// `--version`.
     #[must_use]
     pub const fn version() -> Self {
         let help = "show the version and exit";
-        Self { spellings: &["--version"], name: "version", kind: Kind::Version, need: Need::Optional, help }
+        Self { kind: Kind::Version, ..Self::flag(&["--version"], "version", help).own() }
     }
 
-    fn takes_value(&self) -> bool {
+    /// The same option, not one of the reference's.
+    #[must_use]
+    pub const fn own(self) -> Self {
+        Self { origin: Origin::Own, ..self }
+    }
+
+    /// Whether it takes a value.
+    #[must_use]
+    pub fn takes_value(&self) -> bool {
         matches!(self.kind, Kind::Value | Kind::Values)
     }
 
@@ -238,7 +257,7 @@ impl Parser {
         name: &str,
         value: Option<String>,
     ) -> Vec<(&OptionSpec, String, Option<String>)> {
-        let abbreviable = self.options.iter().filter(|option| option.kind != Kind::Version);
+        let abbreviable = self.options.iter().filter(|option| option.origin == Origin::Reference);
         let spellings = abbreviable.flat_map(|option| option.spellings.iter().map(move |spelling| (option, *spelling)));
         let mut found = Vec::new();
         if argument.starts_with("--") {
@@ -293,7 +312,7 @@ impl Parser {
     fn usage(&self, width: usize) -> String {
         const PREFIX: &str = "usage: ";
         let parts: Vec<String> =
-            self.options.iter().filter(|option| option.kind != Kind::Version).map(usage_part).collect();
+            self.options.iter().filter(|option| option.origin == Origin::Reference).map(usage_part).collect();
         let width = width.saturating_sub(2).max(11);
         let one_line = format!("{PREFIX}{} {}", self.program, parts.join(" "));
         if one_line.len() <= width {
