@@ -73,7 +73,8 @@ fn each_side_continues_the_authority_of_the_other() {
         }
         assert_eq!(revoked(&directory.join("cacrl.der")), ["2", "3"], "{first:?} then {second:?}");
         let mut package = zip::ZipArchive::new(std::fs::File::open(directory.join("three-pkg.zip")).unwrap()).unwrap();
-        let names: Vec<String> = (0..package.len()).map(|at| package.by_index(at).unwrap().name().to_owned()).collect();
+        let names: Vec<String> =
+            (0..package.len()).map(|at| package.by_index(at).unwrap().name().unwrap().into_owned()).collect();
         let expected =
             ["three-public.pem", "three-cert.crt", "three-private.pem", "cacert.crt", "cacrl.der", "cacrl.pem"];
         assert_eq!(names, expected);

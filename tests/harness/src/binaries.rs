@@ -27,6 +27,12 @@ pub fn dir() -> PathBuf {
     dir
 }
 
+/// The build folder: `CARGO_TARGET_DIR`, or `target` in the workspace.
+#[must_use]
+pub fn target() -> PathBuf {
+    std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| workspace().join("target"), PathBuf::from)
+}
+
 /// Path of one binary.
 ///
 /// # Panics
