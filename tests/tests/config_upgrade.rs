@@ -1,7 +1,9 @@
 //! `keylime_upgrade_config` beside Keylime 7.14.3's: the same templates and input give the same files, and each side starts
 //! with what the other wrote.
 
+use keylime_gateway::configuration::{RegistrarConfiguration, VerifierConfiguration};
 use keylime_harness::{binaries, peer};
+use keylime_settings::{Component, Config};
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -242,6 +244,27 @@ fn files_we_write_are_read_by_keylime() {
     let output = run(python.args(["-c", script]));
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     assert!(String::from_utf8_lossy(&output.stdout).contains(" - keylime.tenant - INFO - a line"), "{output:?}");
+}
+
+/// A file with all defaults means what no file means.
+#[test]
+fn written_defaults_are_the_built_in_ones() {
+    let bench = Bench::new();
+    let out = bench.folder("out");
+    succeed(ours().args(["--defaults", "--out"]).arg(&out));
+    let config = |component: Component, text: &str| Config::from_parts(component, text, &[]).unwrap();
+    let written = |component: Component| {
+        let text = fs::read_to_string(out.join(format!("{}.conf", component.name()))).unwrap();
+        config(component, &text)
+    };
+    let registrar = RegistrarConfiguration::read(&written(Component::Registrar)).unwrap();
+    let without = RegistrarConfiguration::read(&config(Component::Registrar, "[registrar]\nversion = 2.6\n")).unwrap();
+    assert_eq!(registrar, without);
+    let verifier = VerifierConfiguration::read(&written(Component::Verifier)).unwrap();
+    let without = VerifierConfiguration::read(&config(Component::Verifier, "[verifier]\nversion = 2.6\n")).unwrap();
+    assert!(verifier == without, "written defaults of the verifier differ from the built-in ones");
+    let ca = keylime_tenant::ca_settings::subject(&written(Component::Ca)).unwrap();
+    assert_eq!(ca, keylime_pki::authority::Subject::default());
 }
 
 /// Our programs take complete files with the defaults, and mean by them what they mean without any file.

@@ -5,7 +5,7 @@ use keylime_harness::{binaries, debian_package};
 use std::io;
 use std::path::PathBuf;
 
-/// Builds all programs in release mode and packs them, with units, manual pages and templates, for Debian.
+/// Builds all programs and packs them, with units, manual pages and templates, for Debian.
 #[derive(Parser)]
 #[command(name = "cargo deb-package", version)]
 struct Options {
@@ -22,8 +22,8 @@ fn main() -> io::Result<()> {
     let programs = match options.programs {
         Some(programs) => programs,
         None => {
-            binaries::build(true)?;
-            binaries::target().join("release")
+            binaries::build()?;
+            binaries::dir()
         }
     };
     println!("{}", debian_package::build(&programs, &options.out)?.display());

@@ -5,7 +5,7 @@ use keylime_harness::{binaries, manual_page};
 use std::io;
 
 fn main() -> io::Result<()> {
-    binaries::build(false)?;
+    binaries::build()?;
     let workspace = binaries::workspace();
     for program in PROGRAMS.iter().filter(|program| binaries::dir().join(program.name).is_file()) {
         let path = manual_page::path(program, &workspace);
