@@ -235,7 +235,7 @@ impl Options {
     /// How results are printed.
     #[must_use]
     pub fn form(&self) -> OutputForm {
-        if self.given("json") { OutputForm::Json } else { OutputForm::Lines }
+        if self.matches.is_present("json") { OutputForm::Json } else { OutputForm::Lines }
     }
 
     /// The first combination of options that makes no sense.

@@ -51,7 +51,12 @@ fn revoked(path: &Path) -> Vec<String> {
 fn each_side_continues_the_authority_of_the_other() {
     for (first, second) in [(Side::Ours, Side::Theirs), (Side::Theirs, Side::Ours)] {
         let parent = tempfile::tempdir().unwrap();
-        std::fs::write(parent.path().join("ca.conf"), "[ca]\nversion = 2.6\npassword = other\n").unwrap();
+        // The reference needs every option in the file.
+        let written = Command::new(binaries::path("keylime_upgrade_config"))
+            .args(["--defaults", "--component", "ca", "--out"])
+            .arg(parent.path())
+            .status();
+        assert!(written.unwrap().success());
         let directory = parent.path().join("ca");
         std::fs::create_dir(&directory).unwrap();
         ca(first, &directory, &["-c", "init"]);
