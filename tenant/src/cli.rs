@@ -10,9 +10,9 @@ const fn several(spellings: &'static [&'static str], name: &'static str, help: &
 }
 
 /// The options of `keylime_tenant`.
-pub const PARSER: Parser = Parser {
-    program: "keylime_tenant",
-    options: &[
+pub const PARSER: Parser = Parser::new(
+    "keylime_tenant",
+    &[
         OptionSpec::help(),
         OptionSpec::version(),
         OptionSpec::value(
@@ -130,7 +130,7 @@ pub const PARSER: Parser = Parser {
             "deprecated, use --agent-api-version: API version to use with the agent",
         ),
     ],
-};
+);
 
 /// Whether delete, update and reactivate ask the verifier about the agent first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
