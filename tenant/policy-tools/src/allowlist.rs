@@ -2,7 +2,7 @@
 
 use crate::digest_map::DigestMap;
 use crate::measurement_list::Found;
-use crate::python_text::{lines, split_first_word, strip};
+use crate::python_text::{first_word, lines, strip};
 
 /// How the paths of an allowlist are taken over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,7 +29,7 @@ impl PathSpelling {
 pub fn read(text: &str, spelling: PathSpelling) -> Found<DigestMap> {
     let mut found = Found::<DigestMap>::default();
     for line in lines(text).map(strip).filter(|line| !line.is_empty()) {
-        match split_first_word(line) {
+        match first_word(line) {
             Some((digest, path)) => found.values.add(spelling.of(path), digest),
             None => found.skipped.push(format!("Skipping line that was split into 1 parts, expected 2: {line}")),
         }

@@ -3,6 +3,7 @@
 use crate::environment::{Environment, FileError};
 use keylime_engine::ima::key_reading::{KeyReadError, read_key};
 use keylime_engine::ima::keyring::Keyring;
+use keylime_engine::policy::conversion::keyring_text;
 use keylime_schema::wire::python_json::{self, Layout};
 use serde_json::Value;
 
@@ -40,8 +41,7 @@ pub fn add(environment: &Environment, keyring: &str, files: &[String]) -> Result
                 .push(format!("File '{file}' does not have a supported key: Unsupported key type {kind}PublicKey")),
         }
     }
-    let value: Value = serde_json::from_str(&ring.to_json()).unwrap_or_default();
-    Ok(Added { keyring: Some(json_text(&value)), problems })
+    Ok(Added { keyring: Some(keyring_text(&ring)), problems })
 }
 
 /// A document on one line, as Python writes it.
