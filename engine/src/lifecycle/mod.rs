@@ -18,8 +18,10 @@ pub mod entropy;
 pub mod input;
 pub mod operational_state;
 pub mod pull_transition;
+pub mod rate_limit;
 pub mod restore;
 pub mod retry_backoff;
+pub mod session;
 pub mod state;
 
 pub use api_version::ApiVersion;
