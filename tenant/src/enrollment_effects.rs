@@ -11,9 +11,10 @@ use crate::enrollment::Enrollment;
 use crate::enrollment_step::{Event, Material, Step};
 use crate::error::TenantError;
 use crate::http::{HttpClient, HttpError, Reply};
-use crate::output::{body_repr, compact, line};
+use crate::output::{body_repr, compact};
 use crate::payload;
 use crate::policies::{self, PolicySources};
+use crate::progress;
 use crate::session::Session;
 
 /// What the steps need.
@@ -84,7 +85,7 @@ impl EnrollmentEffects {
                 Ok(Event::Stopped)
             }
             Step::Wait(delay) => {
-                tokio::time::sleep(delay).await;
+                progress::wait(delay, &format!("waiting for {}", enrollment.agent_name())).await;
                 Ok(Event::Waited)
             }
             // The machine is done; there is nothing to perform and nothing to wait for.
@@ -111,7 +112,7 @@ impl EnrollmentEffects {
         if let Ok(reply) = &reply
             && reply.json().is_some()
         {
-            line(&body_repr(reply));
+            self.session.print(&body_repr(reply));
         }
         Ok(Event::Quote(reply))
     }

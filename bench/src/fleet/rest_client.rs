@@ -9,7 +9,9 @@ use hyper_util::rt::TokioIo;
 use rustls_pki_types::ServerName;
 use serde_json::Value;
 use std::net::SocketAddr;
+use std::time::Duration;
 use tokio::net::TcpStream;
+use tokio::time::sleep;
 use tokio_rustls::TlsConnector;
 
 /// A server.
@@ -20,6 +22,10 @@ pub struct Target {
     /// How TLS is spoken to it; `None` for plain HTTP.
     pub tls: Option<TlsConnector>,
 }
+
+/// How often an answer of "busy" is followed by another attempt.
+const PATIENCE: usize = 30;
+const BUSY_PAUSE: Duration = Duration::from_secs(1);
 
 /// A client with one kept-alive connection.
 pub struct RestClient {
@@ -39,6 +45,17 @@ impl RestClient {
     /// # Errors
     /// The connection breaks, or the answer has another code.
     pub async fn call(&mut self, method: Method, path: &str, body: Bytes) -> Result<Value, FleetError> {
+        for _ in 0..PATIENCE {
+            match self.attempt(&method, path, body.clone()).await {
+                // Too much to do just now: what every client does is wait as long as it is told.
+                Err(FleetError::Answer { status: 503, .. }) => sleep(BUSY_PAUSE).await,
+                answer => return answer,
+            }
+        }
+        self.attempt(&method, path, body).await
+    }
+
+    async fn attempt(&mut self, method: &Method, path: &str, body: Bytes) -> Result<Value, FleetError> {
         let mut request =
             Request::builder().method(method.clone()).uri(path).header("host", self.target.address.to_string());
         if !body.is_empty() {
@@ -50,7 +67,7 @@ impl RestClient {
         let status = response.status();
         let body = response.into_body().collect().await?.to_bytes();
         if !status.is_success() {
-            return Err(refusal(&method, path, status, &body));
+            return Err(refusal(method, path, status, &body));
         }
         Ok(serde_json::from_slice(&body).unwrap_or(Value::Null))
     }

@@ -38,6 +38,28 @@ pub async fn verifier_status(
     session: &mut Session,
     missing: MissingAgent,
 ) -> Result<Option<Map<String, Value>>, TenantError> {
+    let Some(results) = verifier_record(session, missing).await? else { return Ok(None) };
+    let mut shown = results.clone();
+    match session.options.model() {
+        AttestationModel::Push => {
+            shown.shift_remove("operational_state");
+        }
+        AttestationModel::Pull => name_state(&mut shown),
+    }
+    let shown = json!({ session.agent_id.clone(): shown });
+    info!(target: "keylime.tenant", "Agent Info from {}:\n{}", session.verifier.name(), compact(&shown));
+    session.answer.note("verifier", shown);
+    Ok(Some(results))
+}
+
+/// What the verifier says about the agent; `None` if it does not know it.
+///
+/// # Errors
+/// See [`verifier_status`].
+pub(super) async fn verifier_record(
+    session: &mut Session,
+    missing: MissingAgent,
+) -> Result<Option<Map<String, Value>>, TenantError> {
     let id = session.agent_id.clone();
     let reply = session.verifier.status(&id).await?;
     let address = session.verifier.address().clone();
@@ -73,14 +95,6 @@ pub async fn verifier_status(
     let Some(Value::Object(results)) = reply.results() else {
         return Err(TenantError::Malformed { peer: "verifier" });
     };
-    let mut shown = results.clone();
-    match session.options.model() {
-        AttestationModel::Push => {
-            shown.shift_remove("operational_state");
-        }
-        AttestationModel::Pull => name_state(&mut shown),
-    }
-    info!(target: "keylime.tenant", "Agent Info from {verifier}:\n{}", compact(&json!({ id: shown })));
     Ok(Some(results))
 }
 
@@ -124,5 +138,6 @@ pub(super) async fn registrar(session: &mut Session) -> Result<(), TenantError> 
     let answer = json!({"code": 200, "status": status, "results": results});
     info!(target: "keylime.tenant", "{}", compact(&answer));
     info!(target: "keylime.tenant", "Agent Info from Registrar ({address}):\n{}", compact(&results));
+    session.answer.note("registrar", results);
     Ok(())
 }

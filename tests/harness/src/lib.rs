@@ -12,14 +12,19 @@
 //! | [`ima_log`] | a measurement list and policies for it |
 //! | [`stack`] | registrar, verifier, agent and tenant, ours or the peer's, in one directory |
 //! | [`webhook_sink`] | a receiver of webhooks |
+//! | [`manual_page`], [`manual_texts`] | manual pages, made from the programs' help |
+//! | [`debian_package`] | the Debian package |
 
 #![forbid(unsafe_code)]
 
 pub mod binaries;
 pub mod child;
 pub mod configuration;
+pub mod debian_package;
 pub mod demonstration;
 pub mod ima_log;
+pub mod manual_page;
+pub mod manual_texts;
 pub mod mariadb;
 pub mod packages;
 pub mod peer;
