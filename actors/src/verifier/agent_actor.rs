@@ -156,7 +156,7 @@ impl AgentActor {
     fn deadline_reached(&mut self, at: Timestamp, reason: DeadlineReason, now: Now, ctx: &mut Context<Self>) {
         let asks = match reason {
             DeadlineReason::NextAttestation | DeadlineReason::RetryBackoff => true,
-            DeadlineReason::ReplyTimeout => false,
+            DeadlineReason::ReplyTimeout | DeadlineReason::SilenceTimeout => false,
         };
         if asks {
             if let Some(delay) = self.no_admission() {
