@@ -2,6 +2,7 @@
 
 pub mod agents_v2;
 pub mod agents_v2_add;
+mod attestations_v3;
 pub mod boot_policies;
 pub mod operations;
 mod policy_upload;
@@ -11,10 +12,12 @@ mod store_reply;
 pub mod verify_identity;
 pub mod version;
 
+pub use attestations_v3::attestation_routes;
 pub use registrar_agents::{RegistrarState, registrar_routes};
 pub use version::verifier_roots;
 
 use crate::backend::VerifierBackend;
+use crate::configuration::Mode;
 use crate::routing::Route;
 use keylime_schema::wire::python_json::Layout;
 use std::path::PathBuf;
@@ -40,6 +43,8 @@ pub struct VerifierSettings {
     pub port: u16,
     /// `enable_agent_mtls`: agents must bring a certificate.
     pub agent_mtls: bool,
+    /// How agents are attested.
+    pub mode: Mode,
     /// `quote_interval`, seconds.
     pub quote_interval: f64,
     /// `require_allow_list_signatures`.

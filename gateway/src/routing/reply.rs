@@ -7,7 +7,9 @@ use futures_util::stream::{LocalBoxStream, StreamExt as _};
 use keylime_schema::wire::envelope::Envelope;
 use keylime_schema::wire::errors::ErrorDocument;
 use keylime_schema::wire::python_json::{self, Layout};
+use keylime_schema::wire::v3::ANSWER_MEDIA_TYPE;
 use serde::Serialize;
+use std::borrow::Cow;
 use std::fmt;
 use std::io;
 
@@ -16,7 +18,7 @@ pub struct Reply {
     pub(crate) status: StatusCode,
     pub(crate) reason: Option<&'static str>,
     pub(crate) body: ReplyBody,
-    pub(crate) location: Option<&'static str>,
+    pub(crate) location: Option<Cow<'static, str>>,
     pub(crate) retry_after_seconds: Option<u32>,
     pub(crate) close: bool,
 }
@@ -79,7 +81,7 @@ impl Reply {
     /// 307.
     #[must_use]
     pub fn redirect(location: &'static str) -> Self {
-        Self { location: Some(location), ..Self::empty(StatusCode::TEMPORARY_REDIRECT) }
+        Self { location: Some(location.into()), ..Self::empty(StatusCode::TEMPORARY_REDIRECT) }
     }
 
     /// Replaces the reason phrase.
@@ -92,6 +94,19 @@ impl Reply {
     #[must_use]
     pub fn retry_after(self, seconds: u32) -> Self {
         Self { retry_after_seconds: Some(seconds), ..self }
+    }
+
+    /// Tells the client where the resource is.
+    #[must_use]
+    pub fn at(self, location: String) -> Self {
+        Self { location: Some(location.into()), ..self }
+    }
+
+    /// Whole JSON text of this version's documents (`verifier-v3-push.md` §2).
+    #[must_use]
+    pub fn document(status: StatusCode, text: Vec<u8>) -> Self {
+        let body = TextBody { bytes: text.into(), content_type: ANSWER_MEDIA_TYPE };
+        Self { body: ReplyBody::Text(body), ..Self::empty(status) }
     }
 
     /// Closes the connection after this answer.

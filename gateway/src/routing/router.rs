@@ -201,5 +201,5 @@ fn call(
         let _ = json.set(value);
     }
     let query = Parameters::decode(request.uri().query().unwrap_or_default().as_bytes());
-    Ok(Call { parameters, query, content_type, body, json, peer: facts.peer })
+    Ok(Call { path: request.uri().path().to_owned(), parameters, query, content_type, body, json, peer: facts.peer })
 }
