@@ -12,13 +12,14 @@ use support::certificates::Client;
 use support::running::{Bounds, TestServer};
 
 /// Routes that anybody may take; a new line here is a decision.
-const PUBLIC: [&str; 15] = [
+const PUBLIC: [&str; 16] = [
     "verifier GET / read_server_info",
     "verifier GET /v2* read_server_info",
     "verifier GET /v2*/verify/identity verify_identity",
     "verifier GET /v3* read_server_info",
     "verifier GET /version read_version",
     "verifier GET /versions read_version",
+    "verifier POST /v2*/verify/evidence verify_evidence",
     "registrar GET /v3* read_server_info",
     "registrar GET /version read_version",
     "registrar POST /v2*/agents register_agent",

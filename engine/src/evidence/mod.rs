@@ -2,6 +2,7 @@
 
 pub mod agent_reply;
 pub mod loose_json;
+pub mod presented;
 pub mod quote_reply;
 
 pub use agent_reply::{classify_quote_reply, classify_share_reply, classify_version_reply};

@@ -8,6 +8,7 @@ mod policy_upload;
 pub mod registrar_agents;
 pub mod runtime_policies;
 mod store_reply;
+pub mod verify_evidence;
 pub mod verify_identity;
 pub mod version;
 
@@ -57,5 +58,6 @@ pub fn verifier_routes() -> Vec<Route<VerifierState>> {
     routes.extend(runtime_policies::routes());
     routes.extend(boot_policies::routes());
     routes.extend(verify_identity::routes());
+    routes.extend(verify_evidence::routes());
     routes
 }

@@ -2,6 +2,7 @@
 
 use super::Parameters;
 use bytes::Bytes;
+use keylime_schema::wire::api_version::ApiVersion;
 use serde_json::{Map, Value};
 use std::net::SocketAddr;
 use std::sync::OnceLock;
@@ -9,6 +10,8 @@ use std::sync::OnceLock;
 /// A routed, admitted request with its body.
 #[derive(Debug)]
 pub struct Call {
+    /// Version of the interface in the path, unless it is a bare major.
+    pub(crate) version: Option<ApiVersion>,
     pub(crate) parameters: Vec<(&'static str, String)>,
     pub(crate) query: Parameters,
     pub(crate) content_type: Option<String>,
@@ -23,6 +26,18 @@ impl Call {
     #[must_use]
     pub fn parameter(&self, name: &str) -> &str {
         self.parameters.iter().find(|(known, _)| *known == name).map_or("", |(_, value)| value)
+    }
+
+    /// The version of the interface that was asked for; `None` for a bare major version.
+    #[must_use]
+    pub fn version(&self) -> Option<ApiVersion> {
+        self.version
+    }
+
+    /// The body as JSON if it came with a JSON content type, else as it came.
+    #[must_use]
+    pub fn into_body(self) -> Result<Value, Bytes> {
+        self.json.into_inner().ok_or(self.body)
     }
 
     /// The query string.
@@ -107,6 +122,7 @@ mod tests {
     #[test]
     fn the_path_wins_over_body_and_query() {
         let call = Call {
+            version: None,
             parameters: vec![("agent_id", "path".to_owned())],
             query: Parameters::decode(b"agent_id=query&port=1"),
             content_type: Some("application/json".to_owned()),

@@ -9,6 +9,8 @@ use crate::server::{BodyError, ConnectionFacts, discard_body, read_body};
 use actix_web::http::{Method, StatusCode, header};
 use actix_web::{HttpRequest, HttpResponse, web};
 use bytes::Bytes;
+use keylime_schema::wire::api_version::ApiVersion;
+use keylime_schema::wire::json_bound::{MAX_JSON_NODES, json_nodes};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -196,10 +198,14 @@ fn call(
     let content_type = content_type.map(|value| value.split(';').next().unwrap_or_default().trim().to_owned());
     let json = OnceLock::new();
     if content_type.as_deref().is_some_and(is_json) && !body.is_empty() {
-        let malformed = |_| Reply::empty(StatusCode::BAD_REQUEST).with_reason("Malformed Request Parameter");
-        let value = serde_json::from_slice(&body).map_err(malformed)?;
+        let malformed = || Reply::empty(StatusCode::BAD_REQUEST).with_reason("Malformed Request Parameter");
+        if json_nodes(&body) > MAX_JSON_NODES {
+            return Err(malformed());
+        }
+        let value = serde_json::from_slice(&body).map_err(|_| malformed())?;
         let _ = json.set(value);
     }
     let query = Parameters::decode(request.uri().query().unwrap_or_default().as_bytes());
-    Ok(Call { parameters, query, content_type, body, json, peer: facts.peer })
+    let version = request.uri().path().split('/').nth(1).and_then(ApiVersion::parse);
+    Ok(Call { version, parameters, query, content_type, body, json, peer: facts.peer })
 }

@@ -2,5 +2,6 @@
 
 pub mod agent_status;
 pub mod enrolment;
+pub mod evidence;
 pub mod identity;
 pub mod policies;
