@@ -41,7 +41,7 @@ fn public<S: Send + Sync + 'static>(server: &str, routes: &[Route<S>]) -> Vec<St
 }
 
 #[test]
-fn the_public_routes_are_the_known_ones() {
+fn cve_2021_43310_the_public_routes_are_the_known_ones() {
     let mut found = public("verifier", &verifier_routes());
     found.extend(public("registrar", &registrar_routes()));
     assert_eq!(found, PUBLIC);
@@ -83,14 +83,14 @@ fn check_all<S: Send + Sync + 'static>(server: &TestServer, routes: &[Route<S>])
 }
 
 #[test]
-fn every_verifier_route_is_guarded() {
+fn cve_2026_1709_every_verifier_route_is_guarded() {
     let server =
         TestServer::start(verifier_routes(), verifier_state(Arc::new(ScriptedVerifier::default())), Bounds::default());
     check_all(&server, &verifier_routes());
 }
 
 #[test]
-fn every_registrar_route_is_guarded() {
+fn cve_2026_1709_every_registrar_route_is_guarded() {
     let server = TestServer::start(
         registrar_routes(),
         registrar_state(Arc::new(ScriptedRegistrar::default())),

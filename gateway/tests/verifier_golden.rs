@@ -9,9 +9,12 @@ use keylime_actors::ports::{
     AgentCall, AgentRecord, AgentReply, EvidenceTransport, OutboxRow, RevocationComposer, Unreachable,
 };
 use keylime_actors::verifier::{self, AgentTls, AppraisalJob, Appraiser, Shards, VerifierOptions, VerifierPorts};
+use keylime_engine::appraise::{EvidenceVerdict, NoBootPolicies, PresentedTerms, appraise_request};
 use keylime_engine::ids::AgentId;
+use keylime_engine::ima::ImaOptions;
 use keylime_engine::lifecycle::{Notice, Verdict};
 use keylime_engine::time::Now;
+use keylime_engine::tpm::quote::{QuoteEncoding, QuoteParts};
 use keylime_gateway::routes::{VerifierState, verifier_routes};
 use keylime_schema::database::{Database, Service};
 use serde_json::Value;
@@ -318,6 +321,36 @@ fn version_2_4_says_valid_as_a_number() {
     request["data"]["nonce"] = serde_json::json!("other");
     assert_eq!(ask("/v2.4/verify/evidence", &request).1["valid"], serde_json::json!(0));
     assert_eq!(ask("/v2.5/verify/evidence", &request).1["valid"], false);
+}
+
+#[test]
+fn unnumbered_wrong_signature_no_changed_byte_of_evidence_is_valid() {
+    let request = valid_evidence();
+    let terms = PresentedTerms { ima_options: ImaOptions::default(), boot: &NoBootPolicies };
+    let verdict = |quote: &QuoteParts, nonce: &str| {
+        let mut edited = request.clone();
+        edited["data"]["quote"] = quote.encode().into();
+        edited["data"]["nonce"] = nonce.into();
+        appraise_request(&edited, &terms)
+    };
+    let text = request["data"]["quote"].as_str().unwrap();
+    let (parts, nonce) = (QuoteParts::decode(text, QuoteEncoding::Plain).unwrap(), "N1");
+    assert_eq!(verdict(&parts, nonce), EvidenceVerdict::Valid);
+    for bit in [0x01, 0x80] {
+        for place in 0..parts.attest.len() {
+            let mut edited = parts.clone();
+            edited.attest[place] ^= bit;
+            assert_ne!(verdict(&edited, nonce), EvidenceVerdict::Valid, "attest byte {place}");
+        }
+        for place in 0..parts.signature.len() {
+            let mut edited = parts.clone();
+            edited.signature[place] ^= bit;
+            assert_ne!(verdict(&edited, nonce), EvidenceVerdict::Valid, "signature byte {place}");
+        }
+    }
+    for nonce in ["", "N", "N2", "n1", "N1 ", "TjE", "N1\0"] {
+        assert_ne!(verdict(&parts, nonce), EvidenceVerdict::Valid, "nonce {nonce:?}");
+    }
 }
 
 #[test]

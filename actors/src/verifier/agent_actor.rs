@@ -17,6 +17,7 @@ use keylime_engine::lifecycle::{
     transition,
 };
 use keylime_engine::time::{Now, Timestamp};
+use keylime_engine::verdict::Explanation;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -37,6 +38,8 @@ pub struct AgentActor {
     /// Since when a change that may wait has not been handed to the writer.
     pub(super) lazy_since: Option<Timestamp>,
     pub(super) failure_details: Option<Box<[String]>>,
+    /// The failures of the last attestation, for people; none for agents in good state.
+    explanations: Option<Box<[Explanation]>>,
     /// Why the enrolment cannot be attested with, until the lifecycle has been told.
     unusable: Option<Box<str>>,
 }
@@ -106,6 +109,7 @@ impl AgentActor {
             policies: None,
             lazy_since: None,
             failure_details: None,
+            explanations: None,
             unusable,
         }
     }
@@ -224,6 +228,7 @@ impl AgentActor {
             Verdict::Passed { .. } => {
                 metrics::counter!("keylime_verifier_attestations_total", "outcome" => "passed").increment(1);
                 self.failure_details = None;
+                self.explanations = None;
             }
             Verdict::Failed { failures, .. } => {
                 metrics::counter!("keylime_verifier_attestations_total", "outcome" => "failed").increment(1);
@@ -237,6 +242,7 @@ impl AgentActor {
                     failures = failures.as_slice().len(), first = %details.first().map_or("", String::as_str),
                     "attestation failed");
                 self.failure_details = Some(details.into());
+                self.explanations = Some(Explanation::of_all(failures).into());
             }
             Verdict::BoottimeChanged { .. } => {
                 metrics::counter!("keylime_verifier_attestations_total", "outcome" => "rebooted").increment(1);
@@ -311,6 +317,7 @@ impl AgentActor {
             agent_id: self.material.agent_id.clone(),
             live: self.state.as_ref().map(|state| (state.shown, state.facts.clone())),
             failure_details: self.failure_details.as_deref().map(<[String]>::to_vec).unwrap_or_default(),
+            explanations: self.explanations.as_deref().map(<[Explanation]>::to_vec).unwrap_or_default(),
             quarantined: false,
         }
     }

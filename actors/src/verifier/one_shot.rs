@@ -5,7 +5,7 @@ use crate::runtime::cpu_pool::CpuPool;
 use crate::verifier::appraiser::Appraiser;
 use bytes::Bytes;
 use keylime_engine::appraise::EvidenceVerdict;
-use keylime_schema::wire::json_bound::{MAX_JSON_NODES, json_nodes};
+use keylime_engine::evidence::json_bound::{MAX_JSON_NODES, json_nodes};
 use serde_json::Value;
 use std::sync::Arc;
 

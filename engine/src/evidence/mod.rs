@@ -1,6 +1,7 @@
 //! What agents send, read from the wire before anything is judged.
 
 pub mod agent_reply;
+pub mod json_bound;
 pub mod loose_json;
 pub mod presented;
 pub mod quote_reply;

@@ -1,5 +1,6 @@
 //! Handlers, one file for each resource, and the route tables of the two servers.
 
+pub mod agent_explanation;
 pub mod agents_v2;
 pub mod agents_v2_add;
 pub mod boot_policies;
@@ -55,6 +56,7 @@ pub fn verifier_routes() -> Vec<Route<VerifierState>> {
     let mut routes = verifier_roots();
     routes.extend(agents_v2::routes());
     routes.extend(agents_v2_add::routes());
+    routes.extend(agent_explanation::routes());
     routes.extend(runtime_policies::routes());
     routes.extend(boot_policies::routes());
     routes.extend(verify_identity::routes());

@@ -9,8 +9,8 @@ use crate::server::{BodyError, ConnectionFacts, discard_body, read_body};
 use actix_web::http::{Method, StatusCode, header};
 use actix_web::{HttpRequest, HttpResponse, web};
 use bytes::Bytes;
+use keylime_engine::evidence::json_bound::{MAX_JSON_NODES, json_nodes};
 use keylime_schema::wire::api_version::ApiVersion;
-use keylime_schema::wire::json_bound::{MAX_JSON_NODES, json_nodes};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 

@@ -274,6 +274,7 @@ pub fn status(id: &str) -> AgentStatus {
         last_successful_attestation: 1_795_432_813,
         attestation_status: AttestationStatus::Pass,
         failure_details: Vec::new(),
+        explanations: Vec::new(),
         quarantined: false,
     }
 }

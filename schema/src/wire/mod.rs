@@ -3,7 +3,6 @@
 pub mod api_version;
 pub mod envelope;
 pub mod errors;
-pub mod json_bound;
 pub mod python_json;
 pub mod registrar;
 pub mod revocation_message;

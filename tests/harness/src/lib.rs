@@ -12,6 +12,7 @@
 //! | [`ima_log`] | a measurement list and policies for it |
 //! | [`stack`] | registrar, verifier, agent and tenant, ours or the peer's, in one directory |
 //! | [`webhook_sink`] | a receiver of webhooks |
+//! | [`fuzzing`] | builds and runs the fuzz targets |
 
 #![forbid(unsafe_code)]
 
@@ -19,6 +20,7 @@ pub mod binaries;
 pub mod child;
 pub mod configuration;
 pub mod demonstration;
+pub mod fuzzing;
 pub mod ima_log;
 pub mod mariadb;
 pub mod packages;
