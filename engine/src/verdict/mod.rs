@@ -2,6 +2,7 @@
 
 pub mod explanation;
 pub mod failure;
+pub mod log_line;
 pub mod severity;
 
 pub use explanation::Explanation;

@@ -21,14 +21,14 @@ pub(super) fn routes() -> Vec<Route<VerifierState>> {
     vec![Route::new(Method::POST, "/v2*/verify/evidence", verify)]
 }
 
-async fn verify(state: Arc<VerifierState>, call: Call, _: Permit<permitted::VerifyEvidence>) -> Reply {
+async fn verify(state: Arc<VerifierState>, mut call: Call, _: Permit<permitted::VerifyEvidence>) -> Reply {
     let spelling = match call.version() {
         Some(NUMBERED) => ValiditySpelling::Number,
         Some(_) | None => ValiditySpelling::Boolean,
     };
-    let evidence = match call.into_body() {
-        Ok(document) => PresentedEvidence::Parsed(document),
-        Err(body) => PresentedEvidence::Raw(body),
+    let evidence = match call.take_json() {
+        Some(document) => PresentedEvidence::Parsed(document),
+        None => PresentedEvidence::Raw(call.body().clone()),
     };
     match state.backend.appraise_evidence(evidence).await {
         Ok(judged) => answer(judged, spelling),

@@ -10,8 +10,7 @@ use std::sync::OnceLock;
 /// A routed, admitted request with its body.
 #[derive(Debug)]
 pub struct Call {
-    /// Version of the interface in the path, unless it is a bare major.
-    pub(crate) version: Option<ApiVersion>,
+    pub(crate) path: String,
     pub(crate) parameters: Vec<(&'static str, String)>,
     pub(crate) query: Parameters,
     pub(crate) content_type: Option<String>,
@@ -28,16 +27,27 @@ impl Call {
         self.parameters.iter().find(|(known, _)| *known == name).map_or("", |(_, value)| value)
     }
 
+    /// The path as it came, without the query.
+    #[must_use]
+    pub fn path(&self) -> &str {
+        &self.path
+    }
+
     /// The version of the interface that was asked for; `None` for a bare major version.
     #[must_use]
     pub fn version(&self) -> Option<ApiVersion> {
-        self.version
+        self.path.split('/').nth(1).and_then(ApiVersion::parse)
     }
 
-    /// The body as JSON if it came with a JSON content type, else as it came.
+    /// The announced type of the body, without parameters.
     #[must_use]
-    pub fn into_body(self) -> Result<Value, Bytes> {
-        self.json.into_inner().ok_or(self.body)
+    pub fn content_type(&self) -> Option<&str> {
+        self.content_type.as_deref()
+    }
+
+    /// Takes the parsed body out, if it came as JSON.
+    pub fn take_json(&mut self) -> Option<Value> {
+        self.json.take()
     }
 
     /// The query string.
@@ -122,7 +132,7 @@ mod tests {
     #[test]
     fn the_path_wins_over_body_and_query() {
         let call = Call {
-            version: None,
+            path: String::new(),
             parameters: vec![("agent_id", "path".to_owned())],
             query: Parameters::decode(b"agent_id=query&port=1"),
             content_type: Some("application/json".to_owned()),
