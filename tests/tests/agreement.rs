@@ -1,15 +1,11 @@
 //! Every recorded verdict of the project's vectors, through the modules of the agreement runner.
 
-#[path = "../../tests/src/agreement/mod.rs"]
-#[allow(dead_code, missing_docs, reason = "the runner's command line uses the rest")]
-mod agreement;
-
-use agreement::{SECTIONS, Vectors, run};
+use keylime_tests::agreement::{SECTIONS, Vectors, run};
 use std::path::Path;
 
 #[test]
 fn agrees_with_the_recorded_verdicts() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/vectors/agreement");
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("vectors/agreement");
     let report = run(&Vectors::open(&root).unwrap(), SECTIONS);
     assert!(report.disagreements.is_empty(), "{}", report.disagreements.join("\n"));
     for (rule, count) in report.rules_used() {
