@@ -14,9 +14,12 @@ use keylime_actors::revocation::webhook::{Webhook, WebhookOptions};
 use keylime_actors::revocation::zeromq::ZeroMq;
 use keylime_actors::revocation::{Notifier, PublisherOptions, RevocationHandle, RevocationPublisher};
 use keylime_actors::sessions::{Extension, SessionHandle, SessionLimits, SessionOptions, SessionPorts, SessionStore};
-use keylime_actors::verifier::{self, AgentTls, EngineAppraiser, VerifierHandle, VerifierOptions, VerifierPorts};
+use keylime_actors::verifier::{
+    self, AgentTls, AttestationModel, EngineAppraiser, PushOptions, VerifierHandle, VerifierOptions, VerifierPorts,
+};
 use keylime_engine::ima::ImaOptions;
 use keylime_engine::lifecycle::Growth;
+use keylime_engine::lifecycle::push_transition::{FailureRecovery, TimeoutRecovery, TokenExtension};
 use keylime_engine::lifecycle::rate_limit::Rate;
 use keylime_engine::verdict::SeverityPolicy;
 use keylime_pki::tls::{self, Identity, ServerTrust};
@@ -50,9 +53,6 @@ pub async fn start(
     session_store: Arc<dyn SessionStore>,
     local_time: UtcOffset,
 ) -> Result<VerifierSystem, StartError> {
-    if configuration.mode == Mode::Push {
-        return Err(StartError::Other("option 'mode': this server attests in pull mode only".to_owned()));
-    }
     let severity = SeverityPolicy::new(configuration.severity_labels.clone(), &configuration.severity_policy)
         .map_err(|error| StartError::Other(error.to_string()))?;
     let client = ClientSide::load(configuration, paths)?;
@@ -98,6 +98,12 @@ fn options(configuration: &VerifierConfiguration, severity: SeverityPolicy) -> V
         max_retries: configuration.max_retries,
         request_timeout: configuration.request_timeout,
         severity,
+        model: match configuration.mode {
+            Mode::Pull => AttestationModel::Pull,
+            Mode::Push => AttestationModel::Push,
+            Mode::Both => AttestationModel::Both,
+        },
+        push: push_options(&configuration.push),
         ..VerifierOptions::default()
     }
 }
@@ -113,6 +119,24 @@ fn session_options(push: &PushConfiguration) -> SessionOptions {
             per_agent: rate(push.session_create_rate_limit_per_agent, push.session_create_rate_limit_window_agent),
             budget: rate(push.session_create_rate_limit_global, push.session_create_rate_limit_window_global),
         },
+    }
+}
+
+fn push_options(push: &PushConfiguration) -> PushOptions {
+    PushOptions {
+        challenge_lifetime: push.challenge_lifetime,
+        verification_timeout: push.verification_timeout,
+        failure_recovery: if push.auto_recover_attestation_failures {
+            FailureRecovery::Automatic
+        } else {
+            FailureRecovery::Manual
+        },
+        timeout_recovery: if push.timeout_recovery_manual {
+            TimeoutRecovery::Manual
+        } else {
+            TimeoutRecovery::Automatic
+        },
+        token_extension: if push.extend_token_on_attestation { TokenExtension::OnPass } else { TokenExtension::Never },
     }
 }
 

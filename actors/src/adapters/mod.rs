@@ -1,6 +1,8 @@
 //! The outside world behind the traits of [`crate::ports`].
 
 mod agent_columns;
+mod attestation_rows;
+mod evidence_columns;
 mod insert_rows;
 mod json_column;
 mod key_lists;

@@ -368,7 +368,7 @@ enum Undelivered {
     Unusable(String),
 }
 
-fn unsendable(agent_id: &keylime_engine::ids::AgentId, reason: &str) -> Vec<crate::ports::OutboxRow> {
+pub(super) fn unsendable(agent_id: &keylime_engine::ids::AgentId, reason: &str) -> Vec<crate::ports::OutboxRow> {
     metrics::counter!("keylime_verifier_unsendable_notices_total").increment(1);
     tracing::error!(target: "keylime.revocation", %agent_id, reason, "the revocation notice cannot be composed");
     Vec::new()

@@ -80,6 +80,23 @@ impl Offer {
     }
 }
 
+/// Reads capabilities that were read before, from a database; `None` when they are not what this verifier stores.
+#[must_use]
+pub fn read_stored_capabilities(class: EvidenceClass, members: &Map<String, Value>) -> Option<Capabilities> {
+    let mut reader = OfferReader::default();
+    let capabilities = match class {
+        EvidenceClass::Certification => Capabilities::Certification(Box::new(reader.certification("", members))),
+        EvidenceClass::Log => Capabilities::Log(reader.log("", members)),
+    };
+    reader.errors.is_empty().then_some(capabilities)
+}
+
+/// Reads a certification key that was read before, from a database.
+#[must_use]
+pub fn read_stored_key(key: &Value) -> Option<CertificationKey> {
+    OfferReader::default().key("", key)
+}
+
 #[derive(Default)]
 struct OfferReader {
     errors: Vec<FieldError>,

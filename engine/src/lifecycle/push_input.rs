@@ -7,6 +7,7 @@ use super::push_state::{Conclusion, Occurrence};
 use super::state::Ticket;
 use crate::appraise::PushVerdict;
 use crate::evidence::attestation::{Attestation, AttestationIndex};
+use crate::evidence::field_error::FieldError;
 use crate::evidence::negotiation::NegotiationTerms;
 use crate::evidence::offer::Offer;
 use crate::time::Timestamp;
@@ -17,8 +18,8 @@ use std::sync::Arc;
 /// An event.
 #[derive(Debug, Clone)]
 pub enum PushInput<'a> {
-    /// The agent opens an attestation.
-    Open(&'a Offer, &'a NegotiationTerms<'a>),
+    /// The agent opens an attestation with an offer, or with one that could not be read.
+    Open(&'a Result<Offer, Vec<FieldError>>, &'a NegotiationTerms<'a>),
     /// The agent sends evidence.
     Submit(Submission<'a>),
     /// The receipt of evidence is stored.

@@ -14,10 +14,9 @@ use super::push_state::{Conclusion, Milestone, Occurrence, Open, Presence, PushP
 use super::retry_backoff::RetryBackoff;
 use super::state::{Ending, Ticket};
 use crate::appraise::PushVerdict;
-use crate::evidence::attestation::{
-    Attestation, AttestationIndex, Evaluation, FailureReason, Stage, WallMicros,
-};
+use crate::evidence::attestation::{Attestation, AttestationIndex, Evaluation, FailureReason, Stage, WallMicros};
 use crate::evidence::capabilities::EvidenceType;
+use crate::evidence::field_error::FieldError;
 use crate::evidence::negotiation::{NegotiationTerms, negotiate};
 use crate::evidence::offer::Offer;
 use crate::evidence::submission::read_evidence;
@@ -154,10 +153,14 @@ impl Step<'_> {
         }
     }
 
-    fn open(&mut self, offer: &Offer, terms: &NegotiationTerms<'_>) {
+    fn open(&mut self, offer: &Result<Offer, Vec<FieldError>>, terms: &NegotiationTerms<'_>) {
         if let Some(refusal) = self.refuse_opening() {
             return self.refuse(refusal);
         }
+        let offer = match offer {
+            Ok(offer) => offer,
+            Err(errors) => return self.refuse(Refusal::Invalid(errors.clone())),
+        };
         let negotiated = match negotiate(offer, terms, self.state.facts.known_list(), self.entropy.challenge()) {
             Ok(negotiated) => negotiated,
             Err(errors) => return self.refuse(Refusal::Invalid(errors)),
@@ -434,7 +437,7 @@ impl Step<'_> {
         self.effects.push(PushEffect::ClearDeadline);
     }
 
-    /// The agent begins anew: what it failed at before does not count any longer.
+    /// The agent may attest again. What it failed at stays counted: nothing has made up for it yet.
     fn reactivate_requested(&mut self) {
         match self.state.phase {
             PushPhase::Ended(Ending::Deleted) => return,
@@ -448,8 +451,6 @@ impl Step<'_> {
             | PushPhase::Appraising { .. } => {}
         }
         self.state.presence = Presence::Heard;
-        self.state.facts.consecutive_failures = 0;
-        self.state.facts.announced = None;
         self.effects.push(PushEffect::Persist);
         if self.state.facts.last_received_quote > 0 {
             self.watch();

@@ -20,6 +20,8 @@ pub enum Mode {
     Pull,
     /// The agent sends.
     Push,
+    /// Each agent as it was enrolled.
+    Both,
 }
 
 /// The verifier's options.
@@ -75,6 +77,8 @@ pub struct PushConfiguration {
     pub nonce_lifetime: Duration,
     pub extend_token_on_attestation: bool,
     pub auto_recover_attestation_failures: bool,
+    /// `manual`: an agent that was silent has to be reactivated.
+    pub timeout_recovery_manual: bool,
 }
 
 impl std::fmt::Debug for VerifierConfiguration {
@@ -130,7 +134,8 @@ fn mode(text: &str) -> Result<Mode, ConfigurationError> {
     match text {
         "pull" | "" => Ok(Mode::Pull),
         "push" => Ok(Mode::Push),
-        other => Err(ConfigurationError::value("mode", format!("'{other}' is neither pull nor push"))),
+        "both" => Ok(Mode::Both),
+        other => Err(ConfigurationError::value("mode", format!("'{other}' is none of pull, push and both"))),
     }
 }
 
@@ -211,6 +216,14 @@ fn push(config: &Config) -> Result<PushConfiguration, ConfigurationError> {
         nonce_lifetime: duration("nonce_lifetime", 60)?,
         extend_token_on_attestation: config.boolean(SECTION, "extend_token_on_attestation", true)?,
         auto_recover_attestation_failures: config.boolean(SECTION, "auto_recover_attestation_failures", false)?,
+        timeout_recovery_manual: match config.get_or(SECTION, "timeout_recovery", "automatic").as_str() {
+            "automatic" | "" => false,
+            "manual" => true,
+            other => {
+                let problem = format!("'{other}' is neither automatic nor manual");
+                return Err(ConfigurationError::value("timeout_recovery", problem));
+            }
+        },
     })
 }
 
@@ -248,7 +261,8 @@ mod tests {
             ("request_timeout = -2", "request_timeout"),
             ("measured_boot_evaluate = never", "measured_boot_evaluate"),
             ("severity_policy = [{\"event_id\": \".*\", \"severity_label\": \"odd\"}]", "severity_policy"),
-            ("mode = both", "mode"),
+            ("mode = neither", "mode"),
+            ("timeout_recovery = never", "timeout_recovery"),
             ("version = two", "version"),
             ("exponential_backoff = maybe", "exponential_backoff"),
             ("challenge_lifetime = -1", "challenge_lifetime"),

@@ -5,6 +5,7 @@ use super::policy_upload::{Upload, checked_name};
 use super::store_reply::{busy, store_failure};
 use super::{VERIFIER, VerifierSettings, VerifierState};
 use crate::authorization::{Permit, permitted};
+use crate::configuration::Mode;
 use crate::routing::{Call, Reply, Route};
 use actix_web::http::Method;
 use keylime_actors::ports::{NewBootPolicy, NewRuntimePolicy, PolicyChoice};
@@ -60,13 +61,22 @@ async fn checked(
     agent_id: AgentId,
     body: &Value,
 ) -> Result<(EnrolAgent, BootPolicyName), Reply> {
-    let request =
+    let mut request =
         EnrolmentRequest::from_json(body).map_err(|error| refused(400, format!("Exception error: {error}")))?;
     let version = supported_version(request.supported_version.as_deref());
-    if version != ApiVersion::new(1, 0) && settings.agent_mtls && request.mtls_cert.is_none() {
+    let is_pushed = match settings.mode {
+        Mode::Pull => false,
+        Mode::Push => true,
+        Mode::Both => request.cloudagent_ip.is_none(),
+    };
+    if is_pushed {
+        // An agent that comes by itself is never asked, so its address is of no use.
+        (request.cloudagent_ip, request.cloudagent_port) = (None, None);
+    } else if version != ApiVersion::new(1, 0) && settings.agent_mtls && request.mtls_cert.is_none() {
         return Err(refused(400, "mTLS certificate for agent is required!"));
     }
-    material::check(&request).map_err(|problem| refused(400, format!("Exception error: {problem}")))?;
+    let reach = if is_pushed { material::Reach::ComesByItself } else { material::Reach::IsAsked };
+    material::check(&request, reach).map_err(|problem| refused(400, format!("Exception error: {problem}")))?;
     let (boot_policy, boot_policy_named) = boot_policy(&request, &agent_id)?;
     let agent = EnrolAgent {
         v: request.v.clone(),

@@ -3,6 +3,7 @@
 pub mod agents_v2;
 pub mod agents_v2_add;
 pub mod agents_v3;
+mod attestations_v3;
 pub mod boot_policies;
 pub mod boot_policies_v3;
 mod json_api;
@@ -17,11 +18,13 @@ mod store_reply;
 pub mod verify_identity;
 pub mod version;
 
+pub use attestations_v3::attestation_routes;
 pub use openapi::{described, path_of as openapi_path};
 pub use registrar_agents::{RegistrarState, registrar_routes};
 pub use version::verifier_roots;
 
 use crate::backend::VerifierBackend;
+use crate::configuration::Mode;
 use crate::routing::Route;
 use keylime_actors::sessions::SessionHandle;
 use keylime_schema::wire::python_json::Layout;
@@ -50,6 +53,8 @@ pub struct VerifierSettings {
     pub port: u16,
     /// `enable_agent_mtls`: agents must bring a certificate.
     pub agent_mtls: bool,
+    /// How agents are attested.
+    pub mode: Mode,
     /// `quote_interval`, seconds.
     pub quote_interval: f64,
     /// `require_allow_list_signatures`.

@@ -56,7 +56,14 @@ pub enum MalformedDocument {
 /// # Errors
 /// See [`MalformedDocument`].
 pub fn parse(body: &[u8]) -> Result<Option<RequestResource>, MalformedDocument> {
-    let document = serde_json::from_slice(body).map_err(|error| MalformedDocument::Json(error.to_string()))?;
+    read(serde_json::from_slice(body).map_err(|error| MalformedDocument::Json(error.to_string()))?)
+}
+
+/// As [`parse`], for a body that is JSON already.
+///
+/// # Errors
+/// See [`MalformedDocument`].
+pub fn read(document: Value) -> Result<Option<RequestResource>, MalformedDocument> {
     let Value::Object(mut document) = document else { return Err(MalformedDocument::NotAnObject("document")) };
     check_members(&document, &["data", "errors", "meta", "links", "jsonapi"])?;
     if !["data", "errors", "meta"].iter().any(|member| document.contains_key(*member)) {

@@ -1,5 +1,8 @@
 //! Messages of the interface's version 3, in the shapes of JSON:API (`verifier-v3-push.md` §2).
 
+pub mod attestation;
+pub mod attestation_refusal;
+pub mod attestation_request;
 pub mod binary;
 pub mod error_object;
 pub mod json_api;
