@@ -2,4 +2,5 @@
 
 pub mod fleet;
 pub mod push_machine;
-pub mod soft_tpm;
+
+pub use keylime_soft_tpm as soft_tpm;

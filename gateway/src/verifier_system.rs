@@ -13,12 +13,14 @@ use keylime_actors::revocation::composer::NoticeComposer;
 use keylime_actors::revocation::webhook::{Webhook, WebhookOptions};
 use keylime_actors::revocation::zeromq::ZeroMq;
 use keylime_actors::revocation::{Notifier, PublisherOptions, RevocationHandle, RevocationPublisher};
+use keylime_actors::sessions::{Extension, SessionHandle, SessionLimits, SessionOptions, SessionPorts, SessionStore};
 use keylime_actors::verifier::{
     self, AgentTls, AttestationModel, EngineAppraiser, PushOptions, VerifierHandle, VerifierOptions, VerifierPorts,
 };
 use keylime_engine::ima::ImaOptions;
 use keylime_engine::lifecycle::Growth;
 use keylime_engine::lifecycle::push_transition::{FailureRecovery, TimeoutRecovery, TokenExtension};
+use keylime_engine::lifecycle::rate_limit::Rate;
 use keylime_engine::verdict::SeverityPolicy;
 use keylime_pki::tls::{self, Identity, ServerTrust};
 use rustls_pki_types::CertificateDer;
@@ -36,6 +38,8 @@ pub struct VerifierSystem {
     pub handle: VerifierHandle,
     /// The publisher of revocations.
     pub revocations: RevocationHandle,
+    /// The sessions of push agents.
+    pub sessions: SessionHandle,
 }
 
 /// Starts the system.
@@ -46,6 +50,7 @@ pub async fn start(
     configuration: &VerifierConfiguration,
     paths: &TlsPaths,
     store: Arc<dyn VerifierStore>,
+    session_store: Arc<dyn SessionStore>,
     local_time: UtcOffset,
 ) -> Result<VerifierSystem, StartError> {
     let severity = SeverityPolicy::new(configuration.severity_labels.clone(), &configuration.severity_policy)
@@ -71,9 +76,18 @@ pub async fn start(
     let ima_options = ImaOptions { ignore_tomtou_errors: configuration.ignore_tomtou_errors };
     let appraiser = Arc::new(EngineAppraiser { ima_options });
     let ports = VerifierPorts::new(store, transport, Arc::new(composer), appraiser);
+    let session_ports = SessionPorts {
+        agents: Arc::clone(&ports.store),
+        sessions: session_store,
+        clock: Arc::clone(&ports.clock),
+        entropy: Arc::clone(&ports.entropy),
+    };
+    let (sessions, writer) = SessionHandle::new(session_options(&configuration.push), session_ports);
+    actix_rt::spawn(writer);
     let handle = verifier::start(options(configuration, severity), agent_tls, ports)
         .map_err(|error| StartError::Other(format!("cannot start the verifier system: {error}")))?;
-    Ok(VerifierSystem { handle, revocations })
+    handle.extend_tokens_with(Arc::new(sessions.clone()));
+    Ok(VerifierSystem { handle, revocations, sessions })
 }
 
 fn options(configuration: &VerifierConfiguration, severity: SeverityPolicy) -> VerifierOptions {
@@ -110,6 +124,20 @@ fn push_options(push: &PushConfiguration) -> PushOptions {
             TimeoutRecovery::Automatic
         },
         token_extension: if push.extend_token_on_attestation { TokenExtension::OnPass } else { TokenExtension::Never },
+    }
+}
+
+fn session_options(push: &PushConfiguration) -> SessionOptions {
+    let rate = |limit, window| Rate { limit, window };
+    SessionOptions {
+        challenge_lifetime: push.nonce_lifetime,
+        session_lifetime: push.session_lifetime,
+        extension: if push.extend_token_on_attestation { Extension::OnAttestation } else { Extension::Never },
+        limits: SessionLimits {
+            per_address: rate(push.session_create_rate_limit_per_ip, push.session_create_rate_limit_window_ip),
+            per_agent: rate(push.session_create_rate_limit_per_agent, push.session_create_rate_limit_window_agent),
+            budget: rate(push.session_create_rate_limit_global, push.session_create_rate_limit_window_global),
+        },
     }
 }
 

@@ -30,6 +30,11 @@ impl Admission {
         Arc::clone(&self.permits).try_acquire_owned().ok().map(|permit| Permit { _permit: permit })
     }
 
+    /// A permit, as soon as one is free; waiters are served in order.
+    pub async fn enter(&self) -> Option<Permit> {
+        Arc::clone(&self.permits).acquire_owned().await.ok().map(|permit| Permit { _permit: permit })
+    }
+
     /// Permits in use.
     #[must_use]
     pub fn in_use(&self) -> usize {

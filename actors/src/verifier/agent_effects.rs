@@ -195,8 +195,12 @@ impl AgentActor {
         let transport = Arc::clone(self.shard.transport());
         let material = Arc::clone(&self.material);
         let key = self.state.as_ref().and_then(|state| state.facts.payload_key.clone());
+        let reads = self.shard.system.row_reads.clone();
         let delivery = async move {
-            let record = store.agent(material.agent_id.as_str()).await.map_err(Undelivered::NotYet)?;
+            let record = {
+                let _permit = reads.enter().await;
+                store.agent(material.agent_id.as_str()).await.map_err(Undelivered::NotYet)?
+            };
             let share = record.and_then(|record| record.v).unwrap_or_default();
             let body = encrypted_share(&share, key.as_deref().unwrap_or_default()).map_err(Undelivered::Unusable)?;
             let call = AgentCall {
@@ -265,7 +269,11 @@ impl AgentActor {
         let work = async move {
             let mut pause = Duration::from_millis(100);
             let record = loop {
-                match shard.store().agent(material.agent_id.as_str()).await {
+                let read = {
+                    let _permit = shard.system.row_reads.enter().await;
+                    shard.store().agent(material.agent_id.as_str()).await
+                };
+                match read {
                     Ok(Some(record)) => break record,
                     Ok(None) => return Ok(WriteOutcome::Gone { stored_state: None }),
                     Err(error) => {

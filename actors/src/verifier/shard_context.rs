@@ -45,6 +45,8 @@ pub struct SystemContext {
     pub pool: CpuPool,
     /// Permits for requests.
     pub admission: Admission,
+    /// Permits for reading single rows: a fleet that asks all at once must not look like a database that is away.
+    pub row_reads: Admission,
     /// Policies.
     pub policies: Arc<PolicyCache>,
     /// What agents have in common.

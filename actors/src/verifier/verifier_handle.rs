@@ -87,6 +87,7 @@ pub fn start(
         agent_tls,
         writer: BatchWriter::new(Arc::clone(&store)),
         admission: Admission::new(options.max_in_flight),
+        row_reads: Admission::new(ROW_READS),
         policies: Arc::new(PolicyCache::new(Arc::clone(&store), pool.clone())),
         pool,
         shared: Arc::new(SharedTerms::new(KeyRetention::for_interval(options.quote_interval))),
@@ -482,5 +483,7 @@ fn progress_of_record(record: AgentRecord) -> AgentProgress {
     }
 }
 
+/// Rows that actors read at one time.
+const ROW_READS: usize = 16;
 const RETRY_AFTER_SECONDS: u32 = 5;
 const MAX_PAGE: usize = 1000;

@@ -9,7 +9,9 @@ use hyper_util::rt::TokioIo;
 use rustls_pki_types::ServerName;
 use serde_json::Value;
 use std::net::SocketAddr;
+use std::time::Duration;
 use tokio::net::TcpStream;
+use tokio::time::sleep;
 use tokio_rustls::TlsConnector;
 
 /// A server.
@@ -20,6 +22,21 @@ pub struct Target {
     /// How TLS is spoken to it; `None` for plain HTTP.
     pub tls: Option<TlsConnector>,
 }
+
+/// An answer of any status.
+#[derive(Debug, Clone)]
+pub struct Exchange {
+    /// HTTP status.
+    pub status: u16,
+    /// The header `Location`.
+    pub location: Option<String>,
+    /// The body.
+    pub body: Bytes,
+}
+
+/// How often an answer of "busy" is followed by another attempt.
+const PATIENCE: usize = 30;
+const BUSY_PAUSE: Duration = Duration::from_secs(1);
 
 /// A client with one kept-alive connection.
 pub struct RestClient {
@@ -39,6 +56,17 @@ impl RestClient {
     /// # Errors
     /// The connection breaks, or the answer has another code.
     pub async fn call(&mut self, method: Method, path: &str, body: Bytes) -> Result<Value, FleetError> {
+        for _ in 0..PATIENCE {
+            match self.attempt(&method, path, body.clone()).await {
+                // Too much to do just now: what every client does is wait as long as it is told.
+                Err(FleetError::Answer { status: 503, .. }) => sleep(BUSY_PAUSE).await,
+                answer => return answer,
+            }
+        }
+        self.attempt(&method, path, body).await
+    }
+
+    async fn attempt(&mut self, method: &Method, path: &str, body: Bytes) -> Result<Value, FleetError> {
         let mut request =
             Request::builder().method(method.clone()).uri(path).header("host", self.target.address.to_string());
         if !body.is_empty() {
@@ -50,9 +78,37 @@ impl RestClient {
         let status = response.status();
         let body = response.into_body().collect().await?.to_bytes();
         if !status.is_success() {
-            return Err(refusal(&method, path, status, &body));
+            return Err(refusal(method, path, status, &body));
         }
         Ok(serde_json::from_slice(&body).unwrap_or(Value::Null))
+    }
+
+    /// Sends a JSON:API document, with a bearer token if there is one.
+    ///
+    /// # Errors
+    /// The connection breaks; an answer of any status is no error.
+    pub async fn exchange(
+        &mut self,
+        method: Method,
+        path: &str,
+        token: Option<&str>,
+        body: Bytes,
+    ) -> Result<Exchange, FleetError> {
+        let mut request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header("host", self.target.address.to_string())
+            .header("content-type", "application/vnd.api+json")
+            .header("accept", "application/vnd.api+json");
+        if let Some(token) = token {
+            request = request.header("authorization", format!("Bearer {token}"));
+        }
+        let request = request.body(Full::new(body)).map_err(|e| FleetError::Setup(format!("request {path}: {e}")))?;
+        let response = self.ready().await?.send_request(request).await?;
+        let status = response.status().as_u16();
+        let location = response.headers().get("location").and_then(|value| value.to_str().ok()).map(str::to_owned);
+        let body = response.into_body().collect().await?.to_bytes();
+        Ok(Exchange { status, location, body })
     }
 
     /// The connection, renewed when the server has closed it.
@@ -84,6 +140,14 @@ impl RestClient {
         let (sender, connection) = handshake(TokioIo::new(stream)).await?;
         tokio::spawn(connection);
         Ok(sender)
+    }
+}
+
+impl Exchange {
+    /// The error for an answer that was not expected.
+    #[must_use]
+    pub fn refused(&self, method: &Method, path: &str) -> FleetError {
+        refusal(method, path, StatusCode::from_u16(self.status).unwrap_or_default(), &self.body)
     }
 }
 

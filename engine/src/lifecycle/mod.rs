@@ -24,8 +24,10 @@ pub mod push_restore;
 pub mod push_state;
 pub mod push_transition;
 pub mod mass_timeout;
+pub mod rate_limit;
 pub mod restore;
 pub mod retry_backoff;
+pub mod session;
 pub mod state;
 
 pub use api_version::ApiVersion;

@@ -9,6 +9,7 @@ use keylime_schema::wire::errors::ErrorDocument;
 use keylime_schema::wire::python_json::{self, Layout};
 use keylime_schema::wire::v3::ANSWER_MEDIA_TYPE;
 use serde::Serialize;
+use serde::de::IgnoredAny;
 use std::borrow::Cow;
 use std::fmt;
 use std::io;
@@ -64,6 +65,11 @@ impl Reply {
     pub fn errors(status: StatusCode, detail: impl Into<String>) -> Self {
         let document = ErrorDocument::one(status.as_u16(), status.canonical_reason().unwrap_or_default(), detail);
         Self::json(status, Layout::Compact, "application/json; charset=UTF-8", &document)
+    }
+
+    /// JSON laid out as the reference's answers about sessions are.
+    pub fn plain_json<T: Serialize>(status: StatusCode, value: &T) -> Self {
+        Self::json(status, Layout::Indented, "application/json", value)
     }
 
     /// 200 with JSON that is produced while it is sent.
@@ -135,6 +141,18 @@ impl Reply {
     #[must_use]
     pub fn status(&self) -> StatusCode {
         self.status
+    }
+
+    /// The status text of an envelope, if this is one.
+    #[must_use]
+    pub fn envelope_status(&self) -> Option<String> {
+        match &self.body {
+            ReplyBody::Text(text) => {
+                let envelope: Envelope<IgnoredAny> = serde_json::from_slice(&text.bytes).ok()?;
+                Some(envelope.status)
+            }
+            ReplyBody::Empty | ReplyBody::NoContent | ReplyBody::Stream(_) => None,
+        }
     }
 
     fn json<T: Serialize>(status: StatusCode, layout: Layout, content_type: &'static str, value: &T) -> Self {

@@ -38,14 +38,14 @@ pub fn path(name: &str) -> PathBuf {
     path
 }
 
-/// Builds all binaries of the workspace.
+/// Builds all binaries of the workspace, as this program was built.
 ///
 /// # Errors
 /// The build fails.
-pub fn build(release: bool) -> io::Result<()> {
+pub fn build() -> io::Result<()> {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.current_dir(workspace()).args(["build", "--workspace", "--bins", "--locked"]);
-    if release {
+    if !cfg!(debug_assertions) {
         command.arg("--release");
     }
     let status = command.status()?;

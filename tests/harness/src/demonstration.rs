@@ -93,7 +93,7 @@ fn prepare_machine(notice: Notice) -> io::Result<()> {
     needed.extend(packages::DEMO.iter().filter(|p| notice == Notice::RabbitMq || **p != "rabbitmq-server"));
     packages::ensure(&needed)?;
     println!("Building the programs (the first time takes some minutes):");
-    binaries::build(true)
+    binaries::build()
 }
 
 /// Programs of this machine that the policy will know.

@@ -7,6 +7,7 @@ pub mod binary;
 pub mod error_object;
 pub mod json_api;
 mod member_name;
+pub mod session;
 pub mod timestamp;
 
 /// The media type that requests of this version carry.
