@@ -86,7 +86,6 @@ pub async fn start(
     actix_rt::spawn(writer);
     let handle = verifier::start(options(configuration, severity), agent_tls, ports)
         .map_err(|error| StartError::Other(format!("cannot start the verifier system: {error}")))?;
-    handle.extend_tokens_with(Arc::new(sessions.clone()));
     Ok(VerifierSystem { handle, revocations, sessions })
 }
 
@@ -109,6 +108,20 @@ fn options(configuration: &VerifierConfiguration, severity: SeverityPolicy) -> V
     }
 }
 
+fn session_options(push: &PushConfiguration) -> SessionOptions {
+    let rate = |limit, window| Rate { limit, window };
+    SessionOptions {
+        challenge_lifetime: push.nonce_lifetime,
+        session_lifetime: push.session_lifetime,
+        extension: if push.extend_token_on_attestation { Extension::OnAttestation } else { Extension::Never },
+        limits: SessionLimits {
+            per_address: rate(push.session_create_rate_limit_per_ip, push.session_create_rate_limit_window_ip),
+            per_agent: rate(push.session_create_rate_limit_per_agent, push.session_create_rate_limit_window_agent),
+            budget: rate(push.session_create_rate_limit_global, push.session_create_rate_limit_window_global),
+        },
+    }
+}
+
 fn push_options(push: &PushConfiguration) -> PushOptions {
     PushOptions {
         challenge_lifetime: push.challenge_lifetime,
@@ -124,20 +137,6 @@ fn push_options(push: &PushConfiguration) -> PushOptions {
             TimeoutRecovery::Automatic
         },
         token_extension: if push.extend_token_on_attestation { TokenExtension::OnPass } else { TokenExtension::Never },
-    }
-}
-
-fn session_options(push: &PushConfiguration) -> SessionOptions {
-    let rate = |limit, window| Rate { limit, window };
-    SessionOptions {
-        challenge_lifetime: push.nonce_lifetime,
-        session_lifetime: push.session_lifetime,
-        extension: if push.extend_token_on_attestation { Extension::OnAttestation } else { Extension::Never },
-        limits: SessionLimits {
-            per_address: rate(push.session_create_rate_limit_per_ip, push.session_create_rate_limit_window_ip),
-            per_agent: rate(push.session_create_rate_limit_per_agent, push.session_create_rate_limit_window_agent),
-            budget: rate(push.session_create_rate_limit_global, push.session_create_rate_limit_window_global),
-        },
     }
 }
 

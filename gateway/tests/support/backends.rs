@@ -9,8 +9,7 @@ use keylime_actors::ports::{
 use keylime_actors::registrar::{ActivateError, DeleteError, RegisterAgent, RegisterError};
 use keylime_actors::sessions::SessionOptions;
 use keylime_actors::verifier::{
-    AcceptedEvidence, AgentStatus, AttestationStatus, CommandError, Deletion, EnrolAgent, EnrolError, PushError,
-    Selector,
+    AcceptedEvidence, AgentStatus, AttestationStatus, CommandError, Deletion, EnrolAgent, EnrolError, PushError, Selector,
 };
 use keylime_engine::evidence::attestation::{Attestation, AttestationIndex, Stage, WallMicros};
 use keylime_engine::evidence::field_error::FieldError;
@@ -304,20 +303,6 @@ pub fn settings() -> VerifierSettings {
     }
 }
 
-/// An attestation that nothing was asked for in.
-pub fn attestation() -> Attestation {
-    Attestation {
-        index: AttestationIndex(7),
-        stage: Stage::AwaitingEvidence,
-        boot_time: Some(1_767_225_600_000_000),
-        capabilities_received: WallMicros(1_767_225_601_000_002),
-        challenges_expire: Some(WallMicros(1_767_227_401_000_002)),
-        evidence_received: None,
-        verification_completed: None,
-        items: Vec::new(),
-    }
-}
-
 /// The row of an agent with this attestation key.
 fn record(id: &str, key: &str) -> AgentRecord {
     AgentRecord {
@@ -358,6 +343,20 @@ fn record(id: &str, key: &str) -> AgentRecord {
         tpm_clockinfo: None,
         accept_attestations: true,
         consecutive_attestation_failures: 0,
+    }
+}
+
+/// An attestation that nothing was asked for in.
+pub fn attestation() -> Attestation {
+    Attestation {
+        index: AttestationIndex(7),
+        stage: Stage::AwaitingEvidence,
+        boot_time: Some(1_767_225_600_000_000),
+        capabilities_received: WallMicros(1_767_225_601_000_002),
+        challenges_expire: Some(WallMicros(1_767_227_401_000_002)),
+        evidence_received: None,
+        verification_completed: None,
+        items: Vec::new(),
     }
 }
 
