@@ -1,21 +1,23 @@
 //! The recorded exchanges of a push agent, byte for byte; the times, the challenge and the version in links are those of
 //! the recording.
 
-use super::*;
-use crate::wire::v3::attestation_refusal;
-use crate::wire::v3::attestation_request::{evidence_of, read_offer};
-use crate::wire::v3::json_api::{self, Document, Resource};
-use keylime_engine::evidence::attestation::{AttestationIndex, Challenge, Evaluation, Stage};
+use keylime_engine::evidence::attestation::{Attestation, AttestationIndex, Challenge, Evaluation, Stage, WallMicros};
 use keylime_engine::evidence::negotiation::{KnownList, NegotiationTerms, negotiate};
 use keylime_engine::evidence::requirements::{Demand, Requirements};
 use keylime_engine::evidence::submission::read_evidence;
 use keylime_engine::identity::attestation_key::AttestationKey;
 use keylime_engine::lifecycle::Refusal;
 use keylime_engine::policy::tpm_policy::TpmPolicy;
+use keylime_schema::wire::v3::attestation::{AttestationAttributes, View};
+use keylime_schema::wire::v3::attestation_refusal;
+use keylime_schema::wire::v3::attestation_request::{evidence_of, read_offer};
+use keylime_schema::wire::v3::binary;
+use keylime_schema::wire::v3::json_api::{self, Document, Resource};
+use keylime_schema::wire::v3::timestamp::UtcMicros;
 use serde_json::Value;
 
-const EXCHANGES: &str = include_str!("../../../../tests/data/v3/v3-attestations.json");
-const REFUSALS: &str = include_str!("../../../../tests/data/v3/v3-negotiation-errors.json");
+const EXCHANGES: &str = include_str!("data/v3/v3-attestations.json");
+const REFUSALS: &str = include_str!("data/v3/v3-negotiation-errors.json");
 const AGENT: &str = "d432fbb3-d2f1-4a97-9ef7-75bd81c0000a";
 
 /// One recorded request and its answer.
