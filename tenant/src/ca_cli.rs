@@ -13,9 +13,9 @@ use crate::ca_settings::{self, CaSettingsError};
 use crate::revocation_list_server::{self, ServeError};
 
 /// The options of `keylime_ca`.
-pub const PARSER: Parser = Parser {
-    program: "keylime_ca",
-    options: &[
+pub const PARSER: Parser = Parser::new(
+    "keylime_ca",
+    &[
         OptionSpec::help(),
         OptionSpec::version(),
         OptionSpec {
@@ -32,7 +32,7 @@ pub const PARSER: Parser = Parser {
         OptionSpec::value(&["-f", "--file"], "file", "file with the authority's private key, for import-priv"),
         OptionSpec::value(&["-s", "--serial"], "serial", "serial number the authority used last, for import-priv"),
     ],
-};
+);
 
 /// What `--command` may be.
 pub const COMMANDS: [&str; 6] = ["init", "create", "pkg", "revoke", "listen", "import-priv"];

@@ -11,9 +11,9 @@ const fn several(spellings: &'static [&'static str], name: &'static str, help: &
 }
 
 /// The options of `keylime_tenant`.
-pub const PARSER: Parser = Parser {
-    program: "keylime_tenant",
-    options: &[
+pub const PARSER: Parser = Parser::new(
+    "keylime_tenant",
+    &[
         OptionSpec::help(),
         OptionSpec::version(),
         OptionSpec::value(
@@ -143,7 +143,7 @@ pub const PARSER: Parser = Parser {
         )
         .own(),
     ],
-};
+);
 
 /// What `--command` may be, without the names from the time of allowlists.
 pub const COMMANDS: [&str; 22] = [

@@ -13,7 +13,6 @@
 pub mod address;
 pub mod agent_client;
 pub mod answer;
-pub mod argument_parser;
 pub mod ca_cli;
 pub mod ca_settings;
 pub mod certificate_package;
@@ -44,3 +43,5 @@ pub mod settings;
 pub mod verification_keys;
 pub mod verifier_client;
 pub mod version_negotiation;
+
+pub use keylime_arguments as argument_parser;

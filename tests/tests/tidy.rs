@@ -20,7 +20,7 @@ const TOP_LEVEL: [&str; 12] = [
 ];
 
 /// What each crate may depend on, of this workspace. `tests`, `bench` and the harness may depend on anything.
-const LAYERS: [(&str, &[&str]); 9] = [
+const LAYERS: [(&str, &[&str]); 11] = [
     ("engine", &[]),
     ("schema/settings", &[]),
     ("schema/settings/upgrade", &["keylime-settings"]),
@@ -29,7 +29,12 @@ const LAYERS: [(&str, &[&str]); 9] = [
     ("actors", &["keylime-engine", "keylime-schema", "keylime-settings", "keylime-pki"]),
     ("gateway", &["keylime-engine", "keylime-schema", "keylime-settings", "keylime-pki", "keylime-actors"]),
     ("agent", &["keylime-engine", "keylime-schema", "keylime-settings", "keylime-pki"]),
-    ("tenant", &["keylime-engine", "keylime-schema", "keylime-settings", "keylime-pki", "keylime-actors"]),
+    (
+        "tenant",
+        &["keylime-engine", "keylime-schema", "keylime-settings", "keylime-pki", "keylime-actors", "keylime-arguments"],
+    ),
+    ("tenant/arguments", &[]),
+    ("tenant/policy-tools", &["keylime-engine", "keylime-schema", "keylime-arguments"]),
 ];
 
 /// What the pure core must never depend on.
