@@ -1,5 +1,7 @@
 //! The command line of `keylime_tenant` (`tenant-cli.md` §2).
 
+use serde_json::{Map, Value};
+
 use crate::argument_parser::{Kind, Matches, OptionSpec, Parser, Stop};
 use crate::completion;
 
@@ -196,6 +198,31 @@ pub enum AttestationModel {
     Pull,
     /// The agent reports by itself (`--push-model`).
     Push,
+}
+
+impl AttestationModel {
+    /// The model a verifier attests an agent in, by its record: an agent that pushes has no address there.
+    #[must_use]
+    pub fn of_record(record: &Map<String, Value>) -> Self {
+        let is_null = |member: &str| record.get(member).is_some_and(Value::is_null);
+        if is_null("ip") && is_null("port") { Self::Push } else { Self::Pull }
+    }
+
+    /// What is wrong when the verifier attests an agent in this model and the tenant was told the other one.
+    #[must_use]
+    pub fn mismatch(self, verifier: &str) -> String {
+        match self {
+            Self::Pull => format!(
+                "{verifier} polls its agents (mode = pull) and will never attest one that was added with --push-model. \
+                 Set mode = push in the verifier's configuration, or delete the agent and add it without --push-model."
+            ),
+            Self::Push => format!(
+                "{verifier} waits for its agents to call (mode = push) and will never attest one that waits to be asked. \
+                 Set mode = pull in the verifier's configuration, or delete the agent, run keylime_push_model_agent \
+                 on it and add it with --push-model."
+            ),
+        }
+    }
 }
 
 /// Whether `add` waits for the agent's proof that it derived the payload key.

@@ -100,7 +100,9 @@ impl ClientTls {
         let exact = CertificateDer::from_pem_slice(registered_pem.as_bytes());
         let exact = exact.map_err(|_| ClientTlsError::AgentCertificate)?;
         let trust = match &self.trust {
-            ServerTrust::Authorities(authorities) | ServerTrust::AuthoritiesOrExact { authorities, .. } => {
+            ServerTrust::Authorities(authorities)
+            | ServerTrust::AuthoritiesAndName(authorities)
+            | ServerTrust::AuthoritiesOrExact { authorities, .. } => {
                 ServerTrust::AuthoritiesOrExact { authorities: authorities.clone(), exact }
             }
             ServerTrust::All => ServerTrust::All,

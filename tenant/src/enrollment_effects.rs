@@ -5,6 +5,7 @@ use tracing::{error, info};
 
 use crate::address::{Address, Scheme};
 use crate::agent_client::AgentClient;
+use crate::cli::AttestationModel;
 use crate::command::{MissingAgent, remove_enrolment, verifier_status};
 use crate::ek_trust;
 use crate::enrollment::Enrollment;
@@ -72,7 +73,7 @@ impl EnrollmentEffects {
             }
             Step::FetchStatus => {
                 let known = verifier_status(&mut self.session, MissingAgent::Answer).await?;
-                Ok(Event::Status(if known.is_some() { 200 } else { 404 }))
+                Ok(known.map_or(Event::Unknown, |record| Event::Known(AttestationModel::of_record(&record))))
             }
             Step::FetchProof => {
                 let address = agent_address(enrollment)?;

@@ -18,6 +18,7 @@ use keylime_engine::lifecycle::{
     transition,
 };
 use keylime_engine::time::{Now, Timestamp};
+use keylime_engine::verdict::Failures;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -156,7 +157,7 @@ impl AgentActor {
     fn deadline_reached(&mut self, at: Timestamp, reason: DeadlineReason, now: Now, ctx: &mut Context<Self>) {
         let asks = match reason {
             DeadlineReason::NextAttestation | DeadlineReason::RetryBackoff => true,
-            DeadlineReason::ReplyTimeout => false,
+            DeadlineReason::ReplyTimeout | DeadlineReason::SilenceTimeout => false,
         };
         if asks {
             if let Some(delay) = self.no_admission() {
@@ -228,12 +229,7 @@ impl AgentActor {
             }
             Verdict::Failed { failures, .. } => {
                 metrics::counter!("keylime_verifier_attestations_total", "outcome" => "failed").increment(1);
-                let details: Vec<String> = failures
-                    .as_slice()
-                    .iter()
-                    .take(MAX_DETAILS)
-                    .map(|failure| bounded(format!("{}: {}", failure.event_id(), failure.context())))
-                    .collect();
+                let details = failure_details(failures);
                 tracing::warn!(target: "keylime.verifier", agent_id = %self.material.agent_id,
                     failures = failures.as_slice().len(), first = %details.first().map_or("", String::as_str),
                     "attestation failed");
@@ -300,13 +296,9 @@ impl AgentActor {
             if !stores {
                 return if command == Command::Delete { CommandOutcome::Accepted } else { CommandOutcome::Done };
             }
-            match tokio::time::timeout(COMMAND_PATIENCE, receipt).await {
-                Ok(Ok(Ok(WriteOutcome::Gone { .. }))) if command != Command::Delete => CommandOutcome::Done,
-                Ok(Ok(Ok(WriteOutcome::Refused(reason)))) => CommandOutcome::NotStored(StoreError::Internal(reason)),
-                Ok(Ok(Ok(_))) if is_under_way => CommandOutcome::Accepted,
-                Ok(Ok(Ok(_))) => CommandOutcome::Done,
-                Ok(Ok(Err(error))) => CommandOutcome::NotStored(error),
-                Ok(Err(_)) | Err(_) => CommandOutcome::NotStored(StoreError::Unavailable("not stored in time".into())),
+            match await_stored(command, receipt).await {
+                CommandOutcome::Done if is_under_way => CommandOutcome::Accepted,
+                outcome => outcome,
             }
         })
     }
@@ -379,6 +371,30 @@ impl Handler<Tell> for AgentActor {
             Tell::End => actor.end(ctx),
         });
     }
+}
+
+/// What became of a command whose write has this receipt.
+pub(super) async fn await_stored(
+    command: Command,
+    receipt: oneshot::Receiver<Result<WriteOutcome, StoreError>>,
+) -> CommandOutcome {
+    match tokio::time::timeout(COMMAND_PATIENCE, receipt).await {
+        Ok(Ok(Ok(WriteOutcome::Gone { .. }))) if command != Command::Delete => CommandOutcome::Done,
+        Ok(Ok(Ok(WriteOutcome::Refused(reason)))) => CommandOutcome::NotStored(StoreError::Internal(reason)),
+        Ok(Ok(Ok(_))) => CommandOutcome::Done,
+        Ok(Ok(Err(error))) => CommandOutcome::NotStored(error),
+        Ok(Err(_)) | Err(_) => CommandOutcome::NotStored(StoreError::Unavailable("not stored in time".into())),
+    }
+}
+
+/// Failures for people.
+pub(super) fn failure_details(failures: &Failures) -> Vec<String> {
+    failures
+        .as_slice()
+        .iter()
+        .take(MAX_DETAILS)
+        .map(|failure| bounded(format!("{}: {}", failure.event_id(), failure.context())))
+        .collect()
 }
 
 /// Leaves a panic's or an error's text readable, but bounded: an agent chooses parts of it.

@@ -2,6 +2,7 @@
 
 use crate::ports::{BootPolicyRecord, RuntimePolicyRecord, StoreError, VerifierStore};
 use crate::runtime::cpu_pool::CpuPool;
+use keylime_engine::evidence::requirements::Demand;
 use keylime_engine::policy::CompiledRuntimePolicy;
 use parking_lot::Mutex;
 use std::collections::HashMap;
@@ -19,6 +20,8 @@ pub struct AgentPolicies {
     pub boot: BootRules,
     /// Whether it has a boot policy text, be it empty.
     pub has_boot_policy: bool,
+    /// Whether push agents send their boot log: the boot policy has a text, be it one that demands nothing.
+    pub boot_log: Demand,
 }
 
 /// A boot policy ready for use.
@@ -46,7 +49,7 @@ type Slot = Arc<OnceCell<Arc<AgentPolicies>>>;
 
 /// What two agents' policies must have in common to be kept once, whatever rows they come from: Keylime stores a row of its
 /// own for every agent that is enrolled without naming a policy.
-type Content = (Box<str>, bool, bool);
+type Content = (Box<str>, bool, bool, Demand);
 
 /// The cache. It holds no policy that no agent uses, apart from the rows read last.
 pub struct PolicyCache {
@@ -96,13 +99,15 @@ impl PolicyCache {
         };
         let has_boot_policy = boot.as_ref().is_some_and(|policy| policy.text.is_some());
         let has_runtime_policy = runtime.as_ref().is_some_and(|policy| policy.generator > EMPTY_POLICY);
+        let boot_log = boot.as_ref().and_then(|policy| policy.text.as_ref()).is_some_and(|text| !text.is_empty());
+        let boot_log = Demand::when(boot_log);
         let boot = boot_rules(boot);
         let content = match (&runtime, &boot) {
             (Some(RuntimePolicyRecord { text: Some(_), checksum, .. }), BootRules::None) if !checksum.is_empty() => {
-                Some((checksum.as_str().into(), has_runtime_policy, has_boot_policy))
+                Some((checksum.as_str().into(), has_runtime_policy, has_boot_policy, boot_log))
             }
             (None | Some(RuntimePolicyRecord { text: None, .. }), BootRules::None) => {
-                Some(("".into(), has_runtime_policy, has_boot_policy))
+                Some(("".into(), has_runtime_policy, has_boot_policy, boot_log))
             }
             _ => None,
         };
@@ -110,7 +115,7 @@ impl PolicyCache {
             return Ok(known);
         }
         let runtime = self.compile(runtime).await?;
-        let policies = Arc::new(AgentPolicies { runtime, has_runtime_policy, boot, has_boot_policy });
+        let policies = Arc::new(AgentPolicies { runtime, has_runtime_policy, boot, has_boot_policy, boot_log });
         if let Some(content) = content {
             let mut shared = self.shared.lock();
             shared.retain(|_, policies| policies.strong_count() > 0);

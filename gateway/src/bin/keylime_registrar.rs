@@ -5,6 +5,7 @@
 use keylime_actors::adapters::registrar_store::SqlRegistrarStore;
 use keylime_actors::registrar::{self, RegistrarHandle, RegistrarOptions, StoreLocation};
 use keylime_engine::identity::registration::{MalformedCertificateAction, RegistrationRules, TpmIdentity};
+use keylime_gateway::authorization::NoSessions;
 use keylime_gateway::configuration::RegistrarConfiguration;
 use keylime_gateway::routes::{RegistrarState, registrar_routes};
 use keylime_gateway::startup::{self, CommandLine, Operations, Outcome, StartError};
@@ -49,7 +50,7 @@ async fn run(config: &Config) -> Result<(), StartError> {
         probe: Arc::new(move || if ready.ready() { Ok(()) } else { Err("stopping".to_owned()) }),
     };
     let state = RegistrarState { backend: Arc::new(handle.clone()) };
-    let servers = startup::serve(&configuration.web, tls, registrar_routes(), state, operations)?;
+    let servers = startup::serve(&configuration.web, tls, registrar_routes(), state, Arc::new(NoSessions), operations)?;
     startup::wait_for_stop().await?;
     for server in &servers {
         server.drain(configuration.web.shutdown_drain).await;

@@ -2,7 +2,7 @@
 
 use keylime_engine::lifecycle::operational_state::OperationalState;
 use serde_json::{Map, Value, json};
-use tracing::info;
+use tracing::{info, warn};
 
 use crate::cli::AttestationModel;
 use crate::error::TenantError;
@@ -43,6 +43,9 @@ pub async fn verifier_status(
     match session.options.model() {
         AttestationModel::Push => {
             shown.shift_remove("operational_state");
+            if AttestationModel::of_record(&results) == AttestationModel::Pull {
+                warn!(target: "keylime.tenant", "{}", AttestationModel::Pull.mismatch(&session.verifier.name()));
+            }
         }
         AttestationModel::Pull => name_state(&mut shown),
     }
