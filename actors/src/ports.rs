@@ -2,6 +2,7 @@
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use keylime_engine::evidence::attestation::WallMicros;
 use keylime_engine::ids::AgentId;
 use keylime_engine::lifecycle::Notice;
 use keylime_engine::time::Now;
@@ -380,6 +381,17 @@ pub trait RegistrarStore: Send + Sync + 'static {
 pub trait Clock: Send + Sync + 'static {
     /// The present.
     fn now(&self) -> Now;
+
+    /// The wall clock to the microsecond, for what is shown; clocks that do not know it answer whole seconds.
+    fn wall_micros(&self) -> WallMicros {
+        WallMicros(self.now().wall_seconds.saturating_mul(1_000_000))
+    }
+}
+
+/// Lets an agent's token live on. Called after a good attestation was stored.
+pub trait TokenExtension: Send + Sync + 'static {
+    /// The agent has just proved itself.
+    fn extend(&self, agent_id: &AgentId);
 }
 
 /// A source of unpredictable bytes.

@@ -1,4 +1,5 @@
 //! Fleet simulator, software TPM and criterion benches.
 
 pub mod fleet;
-pub mod soft_tpm;
+
+pub use keylime_soft_tpm as soft_tpm;

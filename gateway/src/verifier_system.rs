@@ -1,6 +1,8 @@
 //! Puts the verifier system together from its configuration: database, way to the agents, revocations, actors.
 
-use crate::configuration::{Mode, RevocationConfiguration, TrustedAuthorities, VerifierConfiguration};
+use crate::configuration::{
+    Mode, PushConfiguration, RevocationConfiguration, TrustedAuthorities, VerifierConfiguration,
+};
 use crate::startup::StartError;
 use crate::tls::{TlsPaths, TlsSetupError, refuse_exposed};
 use keylime_actors::adapters::http_evidence_transport::{HttpEvidenceTransport, TransportOptions};
@@ -11,9 +13,11 @@ use keylime_actors::revocation::composer::NoticeComposer;
 use keylime_actors::revocation::webhook::{Webhook, WebhookOptions};
 use keylime_actors::revocation::zeromq::ZeroMq;
 use keylime_actors::revocation::{Notifier, PublisherOptions, RevocationHandle, RevocationPublisher};
+use keylime_actors::sessions::{Extension, SessionHandle, SessionLimits, SessionOptions, SessionPorts, SessionStore};
 use keylime_actors::verifier::{self, AgentTls, EngineAppraiser, VerifierHandle, VerifierOptions, VerifierPorts};
 use keylime_engine::ima::ImaOptions;
 use keylime_engine::lifecycle::Growth;
+use keylime_engine::lifecycle::rate_limit::Rate;
 use keylime_engine::verdict::SeverityPolicy;
 use keylime_pki::tls::{self, Identity, ServerTrust};
 use rustls_pki_types::CertificateDer;
@@ -31,6 +35,8 @@ pub struct VerifierSystem {
     pub handle: VerifierHandle,
     /// The publisher of revocations.
     pub revocations: RevocationHandle,
+    /// The sessions of push agents.
+    pub sessions: SessionHandle,
 }
 
 /// Starts the system.
@@ -41,6 +47,7 @@ pub async fn start(
     configuration: &VerifierConfiguration,
     paths: &TlsPaths,
     store: Arc<dyn VerifierStore>,
+    session_store: Arc<dyn SessionStore>,
     local_time: UtcOffset,
 ) -> Result<VerifierSystem, StartError> {
     if configuration.mode == Mode::Push {
@@ -69,9 +76,17 @@ pub async fn start(
     let ima_options = ImaOptions { ignore_tomtou_errors: configuration.ignore_tomtou_errors };
     let appraiser = Arc::new(EngineAppraiser { ima_options });
     let ports = VerifierPorts::new(store, transport, Arc::new(composer), appraiser);
+    let session_ports = SessionPorts {
+        agents: Arc::clone(&ports.store),
+        sessions: session_store,
+        clock: Arc::clone(&ports.clock),
+        entropy: Arc::clone(&ports.entropy),
+    };
+    let (sessions, writer) = SessionHandle::new(session_options(&configuration.push), session_ports);
+    actix_rt::spawn(writer);
     let handle = verifier::start(options(configuration, severity), agent_tls, ports)
         .map_err(|error| StartError::Other(format!("cannot start the verifier system: {error}")))?;
-    Ok(VerifierSystem { handle, revocations })
+    Ok(VerifierSystem { handle, revocations, sessions })
 }
 
 fn options(configuration: &VerifierConfiguration, severity: SeverityPolicy) -> VerifierOptions {
@@ -84,6 +99,20 @@ fn options(configuration: &VerifierConfiguration, severity: SeverityPolicy) -> V
         request_timeout: configuration.request_timeout,
         severity,
         ..VerifierOptions::default()
+    }
+}
+
+fn session_options(push: &PushConfiguration) -> SessionOptions {
+    let rate = |limit, window| Rate { limit, window };
+    SessionOptions {
+        challenge_lifetime: push.nonce_lifetime,
+        session_lifetime: push.session_lifetime,
+        extension: if push.extend_token_on_attestation { Extension::OnAttestation } else { Extension::Never },
+        limits: SessionLimits {
+            per_address: rate(push.session_create_rate_limit_per_ip, push.session_create_rate_limit_window_ip),
+            per_agent: rate(push.session_create_rate_limit_per_agent, push.session_create_rate_limit_window_agent),
+            budget: rate(push.session_create_rate_limit_global, push.session_create_rate_limit_window_global),
+        },
     }
 }
 

@@ -8,6 +8,7 @@ mod outbox_rows;
 mod policy_rows;
 pub mod registrar_store;
 mod row;
+pub mod session_rows;
 mod store_fault;
 pub mod verifier_store;
 mod verifier_write;

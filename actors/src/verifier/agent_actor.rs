@@ -5,6 +5,7 @@ use crate::runtime::admission::Permit;
 use crate::runtime::deadline_slot::{DeadlineSlot, Fired};
 use crate::runtime::exit_guard::ExitGuard;
 use crate::verifier::agent_material::AgentMaterial;
+use crate::verifier::failure_log::write_log_lines;
 use crate::verifier::policy_cache::AgentPolicies;
 use crate::verifier::shard_context::ShardContext;
 use crate::verifier::status::AgentSnapshot;
@@ -155,7 +156,7 @@ impl AgentActor {
     fn deadline_reached(&mut self, at: Timestamp, reason: DeadlineReason, now: Now, ctx: &mut Context<Self>) {
         let asks = match reason {
             DeadlineReason::NextAttestation | DeadlineReason::RetryBackoff => true,
-            DeadlineReason::ReplyTimeout => false,
+            DeadlineReason::ReplyTimeout | DeadlineReason::SilenceTimeout => false,
         };
         if asks {
             if let Some(delay) = self.no_admission() {
@@ -236,6 +237,7 @@ impl AgentActor {
                 tracing::warn!(target: "keylime.verifier", agent_id = %self.material.agent_id,
                     failures = failures.as_slice().len(), first = %details.first().map_or("", String::as_str),
                     "attestation failed");
+                write_log_lines(self.material.agent_id.as_str(), failures);
                 self.failure_details = Some(details.into());
             }
             Verdict::BoottimeChanged { .. } => {
@@ -247,6 +249,9 @@ impl AgentActor {
             }
         }
         self.advance(Input::Appraised(ticket, Box::new(verdict)), ctx);
+        if self.state.as_ref().is_some_and(|state| state.phase == Phase::Ended(Ending::InvalidQuote)) {
+            tracing::warn!(target: "keylime.verifier", "Agent {} failed, stopping polling", self.material.agent_id);
+        }
     }
 
     fn note_unreachable(&mut self, reason: &str) {

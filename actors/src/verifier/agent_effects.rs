@@ -88,7 +88,9 @@ impl AgentActor {
                 next_attestation(state.due, now.at, self.shard.system.settings.quote_interval)
             }
             (DeadlineReason::ReplyTimeout, None)
-            | (DeadlineReason::NextAttestation | DeadlineReason::RetryBackoff, _) => at,
+            | (DeadlineReason::NextAttestation | DeadlineReason::RetryBackoff | DeadlineReason::SilenceTimeout, _) => {
+                at
+            }
         }
     }
 

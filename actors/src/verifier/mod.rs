@@ -7,6 +7,7 @@ pub mod agent_material;
 pub mod api;
 pub mod appraiser;
 pub mod engine_appraiser;
+mod failure_log;
 mod key_share;
 pub mod options;
 pub mod policy_cache;

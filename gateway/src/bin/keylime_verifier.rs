@@ -2,6 +2,7 @@
 
 #![forbid(unsafe_code)]
 
+use keylime_actors::adapters::session_rows::SqlSessionStore;
 use keylime_actors::adapters::verifier_store::SqlVerifierStore;
 use keylime_gateway::backend::VerifierBackend;
 use keylime_gateway::configuration::{Mode, TrustedAuthorities, VerifierConfiguration};
@@ -52,16 +53,22 @@ async fn run(config: &Config, local_time: UtcOffset) -> Result<(), StartError> {
     let tls = startup::server_tls(&paths, &configuration.tls, &web.ip, not_default(&configuration), client)?;
     let database = startup::open_database(&configuration.database, Service::Verifier, &work_dir).await?;
     let store = Arc::new(SqlVerifierStore::new(database.clone()));
-    let system = verifier_system::start(&configuration, &paths, store, local_time).await?;
-    let state =
-        VerifierState { backend: Arc::new(system.handle.clone()), settings: settings(&configuration, &work_dir) };
+    let sessions = Arc::new(SqlSessionStore::new(database.clone()));
+    let system = verifier_system::start(&configuration, &paths, store, sessions, local_time).await?;
+    let state = VerifierState {
+        backend: Arc::new(system.handle.clone()),
+        sessions: system.sessions.clone(),
+        settings: settings(&configuration, &work_dir),
+    };
+    let tokens = Arc::new(system.sessions.clone());
     let operations = Operations { metrics, probe: probe(&system) };
-    let servers = startup::serve(web, tls, verifier_routes(), state, operations)?;
+    let servers = startup::serve(web, tls, verifier_routes(), state, tokens, operations)?;
     startup::wait_for_stop().await?;
     for server in &servers {
         server.drain(web.shutdown_drain).await;
     }
     system.handle.shutdown(web.shutdown_drain).await;
+    system.sessions.shutdown(web.shutdown_drain).await;
     system.revocations.shutdown(web.shutdown_drain).await;
     database.close().await;
     for server in &servers {

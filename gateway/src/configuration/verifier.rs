@@ -67,6 +67,10 @@ pub struct PushConfiguration {
     pub session_create_rate_limit_window_ip: Duration,
     pub session_create_rate_limit_per_agent: u32,
     pub session_create_rate_limit_window_agent: Duration,
+    /// Sessions of enrolled agents beyond the limit of their address; our own option.
+    pub session_create_rate_limit_global: u32,
+    /// Our own option.
+    pub session_create_rate_limit_window_global: Duration,
     pub session_lifetime: Duration,
     pub nonce_lifetime: Duration,
     pub extend_token_on_attestation: bool,
@@ -201,6 +205,8 @@ fn push(config: &Config) -> Result<PushConfiguration, ConfigurationError> {
         session_create_rate_limit_window_ip: duration("session_create_rate_limit_window_ip", 60)?,
         session_create_rate_limit_per_agent: count("session_create_rate_limit_per_agent", 15)?,
         session_create_rate_limit_window_agent: duration("session_create_rate_limit_window_agent", 60)?,
+        session_create_rate_limit_global: count("session_create_rate_limit_global", 10_000)?,
+        session_create_rate_limit_window_global: duration("session_create_rate_limit_window_global", 60)?,
         session_lifetime: duration("session_lifetime", 180)?,
         nonce_lifetime: duration("nonce_lifetime", 60)?,
         extend_token_on_attestation: config.boolean(SECTION, "extend_token_on_attestation", true)?,

@@ -2,20 +2,28 @@
 
 pub mod agents_v2;
 pub mod agents_v2_add;
+pub mod agents_v3;
 pub mod boot_policies;
+pub mod boot_policies_v3;
+mod json_api;
+pub mod openapi;
 pub mod operations;
 mod policy_upload;
 pub mod registrar_agents;
 pub mod runtime_policies;
+pub mod runtime_policies_v3;
+pub mod sessions_v3;
 mod store_reply;
 pub mod verify_identity;
 pub mod version;
 
+pub use openapi::{described, path_of as openapi_path};
 pub use registrar_agents::{RegistrarState, registrar_routes};
 pub use version::verifier_roots;
 
 use crate::backend::VerifierBackend;
 use crate::routing::Route;
+use keylime_actors::sessions::SessionHandle;
 use keylime_schema::wire::python_json::Layout;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -27,6 +35,8 @@ const VERIFIER: Layout = Layout::Compact;
 pub struct VerifierState {
     /// The verifier system.
     pub backend: Arc<dyn VerifierBackend>,
+    /// The sessions of push agents.
+    pub sessions: SessionHandle,
     /// What the configuration says about enrolments and answers.
     pub settings: VerifierSettings,
 }
@@ -57,5 +67,9 @@ pub fn verifier_routes() -> Vec<Route<VerifierState>> {
     routes.extend(runtime_policies::routes());
     routes.extend(boot_policies::routes());
     routes.extend(verify_identity::routes());
+    routes.extend(sessions_v3::routes());
+    routes.extend(agents_v3::routes());
+    routes.extend(runtime_policies_v3::routes());
+    routes.extend(boot_policies_v3::routes());
     routes
 }

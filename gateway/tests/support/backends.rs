@@ -1,17 +1,20 @@
 //! Backends that answer from a script.
 
+use super::sessions::{MemorySessions, sessions};
 use async_trait::async_trait;
 use keylime_actors::ports::{
     AgentPage, AgentRecord, BootPolicyRecord, NewBootPolicy, NewRuntimePolicy, OutboxRow, PolicyStoreError,
     RegistrationRecord, RuntimePolicyRecord, StoreError, VerifierStore, VerifierWrite, WriteOutcome,
 };
 use keylime_actors::registrar::{ActivateError, DeleteError, RegisterAgent, RegisterError};
+use keylime_actors::sessions::SessionOptions;
 use keylime_actors::verifier::{AgentStatus, AttestationStatus, CommandError, Deletion, EnrolAgent, EnrolError};
 use keylime_engine::ids::AgentId;
 use keylime_gateway::backend::{RegistrarBackend, VerifierBackend};
 use keylime_gateway::routes::{RegistrarState, VerifierSettings, VerifierState};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -20,8 +23,12 @@ use std::time::Duration;
 pub struct PolicyStore {
     runtime: Mutex<BTreeMap<String, NewRuntimePolicy>>,
     boot: Mutex<BTreeMap<String, NewBootPolicy>>,
+    /// Attestation keys of enrolled agents, base64 of a TPM2B_PUBLIC.
+    pub keys: Mutex<BTreeMap<String, String>>,
     /// Agents using a policy, by its name.
     pub users: Mutex<BTreeMap<String, String>>,
+    /// No agent can be read.
+    pub away: AtomicBool,
 }
 
 impl PolicyStore {
@@ -39,8 +46,11 @@ impl VerifierStore for PolicyStore {
     async fn agents_page(&self, _: Option<&str>, _: Option<&str>, _: u64) -> Result<AgentPage, StoreError> {
         Ok(AgentPage::default())
     }
-    async fn agent(&self, _: &str) -> Result<Option<AgentRecord>, StoreError> {
-        Ok(None)
+    async fn agent(&self, agent_id: &str) -> Result<Option<AgentRecord>, StoreError> {
+        if self.away.load(Ordering::SeqCst) {
+            return Err(StoreError::Unavailable("scripted".to_owned()));
+        }
+        Ok(self.keys.lock().unwrap().get(agent_id).map(|key| record(agent_id, key)))
     }
     async fn agent_ids(&self, _: Option<&str>) -> Result<Vec<String>, StoreError> {
         Ok(Vec::new())
@@ -222,7 +232,8 @@ impl VerifierBackend for ScriptedVerifier {
 
 /// The state of a verifier's handlers over a backend.
 pub fn verifier_state(backend: Arc<ScriptedVerifier>) -> VerifierState {
-    VerifierState { backend, settings: settings() }
+    let sessions = sessions(SessionOptions::default(), Arc::clone(&backend.store), Arc::new(MemorySessions::default()));
+    VerifierState { backend, sessions, settings: settings() }
 }
 
 /// Keylime's defaults.
@@ -234,6 +245,49 @@ pub fn settings() -> VerifierSettings {
         quote_interval: 2.0,
         policy_signatures_required: false,
         signing_keys: PathBuf::from("/nonexistent"),
+    }
+}
+
+/// The row of an agent with this attestation key.
+fn record(id: &str, key: &str) -> AgentRecord {
+    AgentRecord {
+        agent_id: AgentId::parse(id).unwrap(),
+        v: None,
+        ip: None,
+        port: None,
+        operational_state: None,
+        public_key: String::new(),
+        tpm_policy: "{}".to_owned(),
+        meta_data: "{}".to_owned(),
+        runtime_policy_id: None,
+        boot_policy_id: None,
+        ima_sign_verification_keys: String::new(),
+        revocation_key: String::new(),
+        accept_tpm_hash_algs: Vec::new(),
+        accept_tpm_encryption_algs: Vec::new(),
+        accept_tpm_signing_algs: Vec::new(),
+        hash_alg: String::new(),
+        enc_alg: String::new(),
+        sign_alg: String::new(),
+        verifier_id: "default".to_owned(),
+        verifier_ip: "127.0.0.1".to_owned(),
+        verifier_port: 8881,
+        boottime: 0,
+        ima_pcrs: Vec::new(),
+        pcr10: None,
+        next_ima_ml_entry: 0,
+        learned_ima_keyrings: serde_json::Value::Null,
+        severity_level: None,
+        last_event_id: None,
+        supported_version: "3.0".to_owned(),
+        ak_tpm: key.to_owned(),
+        mtls_cert: None,
+        attestation_count: 0,
+        last_received_quote: 0,
+        last_successful_attestation: 0,
+        tpm_clockinfo: None,
+        accept_attestations: true,
+        consecutive_attestation_failures: 0,
     }
 }
 

@@ -1,7 +1,7 @@
 //! Usage and help texts, wrapped and laid out in columns as `argparse` does.
 
 use crate::command::Command;
-use crate::option::{Kind, Need, OptionSpec};
+use crate::option::{Kind, Need, OptionSpec, Origin};
 use crate::parser::Parser;
 
 const USAGE: &str = "usage: ";
@@ -12,7 +12,7 @@ const COLUMN: usize = 24;
 impl Parser {
     /// The usage text, wrapped as `argparse` wraps it.
     pub(crate) fn usage(&self, width: usize) -> String {
-        let options = self.options.iter().filter(|option| option.kind != Kind::Version).map(usage_part);
+        let options = self.options.iter().filter(|option| option.origin == Origin::Reference).map(usage_part);
         let places = self.positionals.iter().map(|place| place.name.to_owned()).collect();
         wrap_usage(self.program, options.collect(), places, width)
     }
@@ -54,7 +54,7 @@ impl Command {
         if self.children.is_empty() {
             return self.parser.usage(width);
         }
-        let options = self.parser.options.iter().filter(|option| option.kind != Kind::Version).map(usage_part);
+        let options = self.parser.options.iter().filter(|option| option.origin == Origin::Reference).map(usage_part);
         wrap_usage(self.parser.program, options.collect(), vec![format!("{} ...", self.choices())], width)
     }
 

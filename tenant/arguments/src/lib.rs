@@ -13,5 +13,5 @@ pub mod parser;
 
 pub use command::{Command, Selection};
 pub use help::terminal_width;
-pub use option::{Choice, Kind, Need, OptionSpec, Positional};
+pub use option::{Choice, Kind, Need, OptionSpec, Origin, Positional};
 pub use parser::{Matches, Parser, Stop};

@@ -15,7 +15,7 @@ pub enum Kind {
     Flag,
     /// Prints the help text.
     Help,
-    /// Prints the version. Not in the reference's tools, and never the meaning of an abbreviation.
+    /// Prints the version.
     Version,
 }
 
@@ -26,6 +26,15 @@ pub enum Need {
     Optional,
     /// It may not.
     Required,
+}
+
+/// Whether the reference's tools have an option as well.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Origin {
+    /// They do.
+    Reference,
+    /// They do not: the option is not in the usage line, and no abbreviation means it.
+    Own,
 }
 
 /// A value an option takes.
@@ -64,6 +73,8 @@ pub struct OptionSpec {
     pub section: Option<&'static str>,
     /// Applied to each value before it is compared with the choices.
     pub conversion: Option<Conversion>,
+    /// Whether the reference has it.
+    pub origin: Origin,
 }
 
 impl OptionSpec {
@@ -80,6 +91,7 @@ impl OptionSpec {
             placeholder: None,
             section: None,
             conversion: None,
+            origin: Origin::Reference,
         }
     }
 
@@ -98,7 +110,13 @@ impl OptionSpec {
     /// `--version`.
     #[must_use]
     pub const fn version() -> Self {
-        Self { kind: Kind::Version, ..Self::value(&["--version"], "version", "show the version and exit") }
+        Self { kind: Kind::Version, ..Self::value(&["--version"], "version", "show the version and exit").own() }
+    }
+
+    /// The same option, not one of the reference's.
+    #[must_use]
+    pub const fn own(self) -> Self {
+        Self { origin: Origin::Own, ..self }
     }
 
     /// The same option with another kind.
@@ -137,7 +155,9 @@ impl OptionSpec {
         Self { conversion: Some(conversion), ..self }
     }
 
-    pub(crate) fn takes_value(&self) -> bool {
+    /// Whether it takes a value.
+    #[must_use]
+    pub fn takes_value(&self) -> bool {
         matches!(self.kind, Kind::Value | Kind::Values | Kind::OptionalValue | Kind::Several)
     }
 

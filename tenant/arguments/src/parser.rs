@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use crate::option::{Kind, Need, OptionSpec, Positional};
+use crate::option::{Kind, Need, OptionSpec, Origin, Positional};
 
 /// A program's options.
 #[derive(Debug, Clone, Copy)]
@@ -231,7 +231,7 @@ impl Parser {
         name: &str,
         value: Option<String>,
     ) -> Vec<(&OptionSpec, String, Option<String>)> {
-        let abbreviable = self.options.iter().filter(|option| option.kind != Kind::Version);
+        let abbreviable = self.options.iter().filter(|option| option.origin == Origin::Reference);
         let spellings = abbreviable.flat_map(|option| option.spellings.iter().map(move |spelling| (option, *spelling)));
         let mut found = Vec::new();
         if argument.starts_with("--") {
