@@ -5,7 +5,8 @@ use async_trait::async_trait;
 use keylime_actors::ports::{RegistrationRecord, StoreError, VerifierStore};
 use keylime_actors::registrar::{ActivateError, DeleteError, RegisterAgent, RegisterError, RegistrarHandle};
 use keylime_actors::verifier::{
-    AgentStatus, CommandError, Deletion, EnrolAgent, EnrolError, Readiness, VerifierHandle,
+    AgentStatus, CommandError, Deletion, EnrolAgent, EnrolError, EvidenceError, JudgedEvidence, PresentedEvidence,
+    Readiness, VerifierHandle,
 };
 use keylime_engine::ids::AgentId;
 use std::sync::Arc;
@@ -32,6 +33,8 @@ pub trait VerifierBackend: Send + Sync + 'static {
     async fn reactivate(&self, agent_id: &AgentId) -> Result<(), CommandError>;
     /// Stops attestation.
     async fn stop(&self, agent_id: &AgentId) -> Result<(), CommandError>;
+    /// Judges evidence that is presented once.
+    async fn appraise_evidence(&self, evidence: PresentedEvidence) -> Result<JudgedEvidence, EvidenceError>;
     /// Lets these agents use their changed policies from the next quote on.
     async fn policy_changed(&self, agents: Vec<AgentId>);
     /// The database, for policies.
@@ -90,6 +93,10 @@ impl VerifierBackend for VerifierHandle {
 
     async fn stop(&self, agent_id: &AgentId) -> Result<(), CommandError> {
         Self::stop(self, agent_id).await
+    }
+
+    async fn appraise_evidence(&self, evidence: PresentedEvidence) -> Result<JudgedEvidence, EvidenceError> {
+        Self::appraise_evidence(self, evidence).await
     }
 
     async fn policy_changed(&self, agents: Vec<AgentId>) {

@@ -115,7 +115,7 @@ fn compare(server: &str, observed: &[String]) {
 }
 
 #[test]
-fn every_verifier_route_is_guarded() {
+fn cve_2026_1709_every_verifier_route_is_guarded() {
     let stored = Arc::new(MemorySessions::default());
     let tokens = AgentTokens::of(&stored);
     let mut state = verifier_state(Arc::new(ScriptedVerifier::default()));

@@ -3,9 +3,11 @@
 use crate::verifier::agent_material::AgentMaterial;
 use crate::verifier::policy_cache::AgentPolicies;
 use bytes::Bytes;
-use keylime_engine::ima::ImaState;
+use keylime_engine::appraise::{EvidenceVerdict, NoBootPolicies, PresentedTerms, appraise_request};
+use keylime_engine::ima::{ImaOptions, ImaState};
 use keylime_engine::lifecycle::{ApiVersion, QuoteNonce, Verdict};
 use keylime_engine::tpm::clock_info::ClockInfo;
+use serde_json::Value;
 use std::sync::Arc;
 
 /// Everything one appraisal depends on.
@@ -35,4 +37,10 @@ pub struct AppraisalJob {
 pub trait Appraiser: Send + Sync + 'static {
     /// The verdict.
     fn appraise(&self, job: &AppraisalJob) -> Verdict;
+
+    /// The verdict on a request of `verify/evidence`.
+    fn appraise_presented(&self, request: &Value) -> EvidenceVerdict {
+        let terms = PresentedTerms { ima_options: ImaOptions::default(), boot: &NoBootPolicies };
+        appraise_request(request, &terms)
+    }
 }

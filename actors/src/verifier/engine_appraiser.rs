@@ -2,10 +2,14 @@
 
 use crate::verifier::appraiser::{AppraisalJob, Appraiser};
 use crate::verifier::policy_cache::{BootRules, RuntimeRules};
-use keylime_engine::appraise::{AcceptedAlgorithms, PullContext, appraise_pull_reply};
+use keylime_engine::appraise::{
+    AcceptedAlgorithms, EvidenceVerdict, NoBootPolicies, PresentedTerms, PullContext, appraise_pull_reply,
+    appraise_request,
+};
 use keylime_engine::ima::ImaOptions;
 use keylime_engine::lifecycle::Verdict;
 use keylime_engine::tpm::quote::QuoteEncoding;
+use serde_json::Value;
 
 /// Appraises with the engine.
 #[derive(Debug, Clone, Copy, Default)]
@@ -56,5 +60,9 @@ impl Appraiser for EngineAppraiser {
                 boot,
             },
         )
+    }
+
+    fn appraise_presented(&self, request: &Value) -> EvidenceVerdict {
+        appraise_request(request, &PresentedTerms { ima_options: self.ima_options, boot: &NoBootPolicies })
     }
 }

@@ -270,7 +270,13 @@ impl Handler<Survey> for ShardSupervisor {
             match self.slots.get(&agent_id).map(|slot| &slot.occupant) {
                 Some(Occupant::Live(address)) => requests.push(address.send(Snapshot)),
                 Some(Occupant::Quarantined) => {
-                    known.push(AgentSnapshot { agent_id, live: None, failure_details: Vec::new(), quarantined: true });
+                    known.push(AgentSnapshot {
+                        agent_id,
+                        live: None,
+                        failure_details: Vec::new(),
+                        explanations: Vec::new(),
+                        quarantined: true,
+                    });
                 }
                 Some(Occupant::Restarting) | None => {}
             }

@@ -14,9 +14,7 @@ use super::push_state::{Conclusion, Milestone, Occurrence, Open, Presence, PushP
 use super::retry_backoff::RetryBackoff;
 use super::state::{Ending, Ticket};
 use crate::appraise::PushVerdict;
-use crate::evidence::attestation::{
-    Attestation, AttestationIndex, Evaluation, FailureReason, Stage, WallMicros,
-};
+use crate::evidence::attestation::{Attestation, AttestationIndex, Evaluation, FailureReason, Stage, WallMicros};
 use crate::evidence::capabilities::EvidenceType;
 use crate::evidence::negotiation::{NegotiationTerms, negotiate};
 use crate::evidence::offer::Offer;

@@ -67,7 +67,7 @@ fn line(agent_id: &str, failure: &Failure) -> Option<LogLine> {
 
 fn entry(name: &str, problem: &EntryProblem) -> Option<(Logger, String)> {
     Some(match problem {
-        EntryProblem::NotInPolicy { table: PolicyTable::Digests } => {
+        EntryProblem::NotInPolicy { table: PolicyTable::Digests, .. } => {
             (Logger::ImaWarning, format!("File not found in allowlist: {name}"))
         }
         EntryProblem::OtherDigest { table: PolicyTable::Digests, got, expected } => {
@@ -102,7 +102,7 @@ mod tests {
     use super::*;
 
     fn unlisted(name: &str) -> Failure {
-        let problem = EntryProblem::NotInPolicy { table: PolicyTable::Digests };
+        let problem = EntryProblem::NotInPolicy { table: PolicyTable::Digests, got: "00".to_owned() };
         Failure::Ima(ImaFailure::Entry { line: 1, name: name.to_owned(), problem })
     }
 

@@ -7,8 +7,13 @@ use keylime_actors::ports::{
     RegistrationRecord, RuntimePolicyRecord, StoreError, VerifierStore, VerifierWrite, WriteOutcome,
 };
 use keylime_actors::registrar::{ActivateError, DeleteError, RegisterAgent, RegisterError};
+use keylime_actors::runtime::cpu_pool::CpuPool;
 use keylime_actors::sessions::SessionOptions;
-use keylime_actors::verifier::{AgentStatus, AttestationStatus, CommandError, Deletion, EnrolAgent, EnrolError};
+use keylime_actors::verifier::one_shot::OneShot;
+use keylime_actors::verifier::{
+    AgentStatus, AttestationStatus, CommandError, Deletion, EngineAppraiser, EnrolAgent, EnrolError, EvidenceError,
+    JudgedEvidence, PresentedEvidence,
+};
 use keylime_engine::ids::AgentId;
 use keylime_gateway::backend::{RegistrarBackend, VerifierBackend};
 use keylime_gateway::routes::{RegistrarState, VerifierSettings, VerifierState};
@@ -219,6 +224,9 @@ impl VerifierBackend for ScriptedVerifier {
     async fn stop(&self, agent_id: &AgentId) -> Result<(), CommandError> {
         self.agents.lock().unwrap().get(agent_id.as_str()).map(drop).ok_or(CommandError::NotFound)
     }
+    async fn appraise_evidence(&self, evidence: PresentedEvidence) -> Result<JudgedEvidence, EvidenceError> {
+        OneShot::new(CpuPool::inline(), 1, Arc::new(EngineAppraiser::default())).judge(evidence).await
+    }
     async fn policy_changed(&self, agents: Vec<AgentId>) {
         self.changed.lock().unwrap().extend(agents);
     }
@@ -320,6 +328,7 @@ pub fn status(id: &str) -> AgentStatus {
         last_successful_attestation: 1_795_432_813,
         attestation_status: AttestationStatus::Pass,
         failure_details: Vec::new(),
+        explanations: Vec::new(),
         quarantined: false,
     }
 }
