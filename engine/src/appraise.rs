@@ -16,5 +16,5 @@ mod pull;
 
 pub use boot_stage::{BootAppraiser, BootLog, BootStage};
 pub use evidence::{EvidenceContext, OneShotQuote, appraise_evidence, appraise_identity};
-pub use pcr_stage::{ImaTerms, PcrAppraisal, PcrContext, appraise_pcrs};
+pub use pcr_stage::{ImaTerms, PcrAppraisal, PcrContext, appraise_pcrs, appraise_recorded_pcrs};
 pub use pull::{AcceptedAlgorithms, PullContext, appraise_pull, appraise_pull_reply};

@@ -1,5 +1,6 @@
 //! Puts the verifier system together from its configuration: database, way to the agents, revocations, actors.
 
+use crate::boot_policies;
 use crate::configuration::{Mode, RevocationConfiguration, TrustedAuthorities, VerifierConfiguration};
 use crate::startup::StartError;
 use crate::tls::{TlsPaths, TlsSetupError, refuse_exposed};
@@ -14,6 +15,7 @@ use keylime_actors::revocation::{Notifier, PublisherOptions, RevocationHandle, R
 use keylime_actors::verifier::{self, AgentTls, EngineAppraiser, VerifierHandle, VerifierOptions, VerifierPorts};
 use keylime_engine::ima::ImaOptions;
 use keylime_engine::lifecycle::Growth;
+use keylime_engine::measured_boot::BootPolicies;
 use keylime_engine::verdict::SeverityPolicy;
 use keylime_pki::tls::{self, Identity, ServerTrust};
 use rustls_pki_types::CertificateDer;
@@ -67,14 +69,19 @@ pub async fn start(
         .map_err(StartError::system("cannot start the publisher of revocations"))?;
     let composer = NoticeComposer::new(configuration.revocations.notifiers.clone(), local_time, revocations.clone());
     let ima_options = ImaOptions { ignore_tomtou_errors: configuration.ignore_tomtou_errors };
-    let appraiser = Arc::new(EngineAppraiser { ima_options });
+    let appraiser = Arc::new(EngineAppraiser { ima_options, boot_evaluation: configuration.boot_evaluation.clone() });
+    let boot_policies = boot_policies::load(configuration)?;
     let ports = VerifierPorts::new(store, transport, Arc::new(composer), appraiser);
-    let handle = verifier::start(options(configuration, severity), agent_tls, ports)
+    let handle = verifier::start(options(configuration, severity, boot_policies), agent_tls, ports)
         .map_err(|error| StartError::Other(format!("cannot start the verifier system: {error}")))?;
     Ok(VerifierSystem { handle, revocations })
 }
 
-fn options(configuration: &VerifierConfiguration, severity: SeverityPolicy) -> VerifierOptions {
+fn options(
+    configuration: &VerifierConfiguration,
+    severity: SeverityPolicy,
+    boot_policies: BootPolicies,
+) -> VerifierOptions {
     VerifierOptions {
         verifier_id: configuration.uuid.clone(),
         quote_interval: Duration::from_secs_f64(configuration.quote_interval),
@@ -83,6 +90,7 @@ fn options(configuration: &VerifierConfiguration, severity: SeverityPolicy) -> V
         max_retries: configuration.max_retries,
         request_timeout: configuration.request_timeout,
         severity,
+        boot_policies,
         ..VerifierOptions::default()
     }
 }

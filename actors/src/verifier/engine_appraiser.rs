@@ -1,17 +1,26 @@
 //! The production appraiser: hands a job to the engine.
 
 use crate::verifier::appraiser::{AppraisalJob, Appraiser};
-use crate::verifier::policy_cache::{BootRules, RuntimeRules};
+use crate::verifier::policy_cache::RuntimeRules;
 use keylime_engine::appraise::{AcceptedAlgorithms, PullContext, appraise_pull_reply};
 use keylime_engine::ima::ImaOptions;
 use keylime_engine::lifecycle::Verdict;
+use keylime_engine::measured_boot::{BootEvaluation, BootJudge, BootOccasion};
 use keylime_engine::tpm::quote::QuoteEncoding;
 
 /// Appraises with the engine.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone)]
 pub struct EngineAppraiser {
     /// The operator's choices about measurement lists.
     pub ima_options: ImaOptions,
+    /// When boot policies are evaluated.
+    pub boot_evaluation: BootEvaluation,
+}
+
+impl Default for EngineAppraiser {
+    fn default() -> Self {
+        Self { ima_options: ImaOptions::default(), boot_evaluation: BootEvaluation::Once }
+    }
 }
 
 impl Appraiser for EngineAppraiser {
@@ -25,12 +34,8 @@ impl Appraiser for EngineAppraiser {
                 return Verdict::Unreadable(format!("the runtime policy is unusable: {reason}"));
             }
         };
-        let boot = match &job.policies.boot {
-            BootRules::None => None,
-            BootRules::Unusable(reason) => {
-                return Verdict::Unreadable(format!("the measured boot policy is unusable: {reason}"));
-            }
-        };
+        let occasion = BootOccasion::after(job.attestation_count);
+        let boot = BootJudge::new(&job.policies.boot, &self.boot_evaluation, occasion);
         let attestation_key = match terms.attestation_key.prepared() {
             Ok(key) => key,
             Err(error) => return Verdict::Unreadable(format!("the attestation key is unusable: {error}")),
@@ -53,7 +58,7 @@ impl Appraiser for EngineAppraiser {
                 ima_options: self.ima_options,
                 ima: &job.ima,
                 clock: job.clock,
-                boot,
+                boot: Some(&boot),
             },
         )
     }

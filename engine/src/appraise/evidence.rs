@@ -50,7 +50,7 @@ pub fn appraise_evidence(quote: &OneShotQuote<'_>, context: &EvidenceContext<'_>
         Ok(verified) => verified,
         Err(failure) => return Some(Failures::one(Failure::Quote(failure))),
     };
-    let boot = context.boot.map(|boot| boot.read(context.boot_log));
+    let boot = context.boot.map(|boot| boot.read(context.boot_log, verified.pcrs.algorithm()));
     let appraisal = appraise_pcrs(
         &verified,
         &PcrContext {
