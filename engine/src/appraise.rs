@@ -20,7 +20,7 @@ mod push;
 
 pub use boot_stage::{BootAppraiser, BootLog, BootStage};
 pub use evidence::{EvidenceContext, OneShotQuote, appraise_evidence, appraise_identity};
-pub use pcr_stage::{ImaTerms, PcrAppraisal, PcrContext, appraise_pcrs};
-pub use presented::{EvidenceVerdict, NoBootPolicies, PresentedBootPolicies, PresentedTerms, appraise_request};
+pub use pcr_stage::{ImaTerms, PcrAppraisal, PcrContext, appraise_pcrs, appraise_recorded_pcrs};
+pub use presented::{EvidenceVerdict, PresentedTerms, appraise_request};
 pub use pull::{AcceptedAlgorithms, PullContext, appraise_pull, appraise_pull_reply};
 pub use push::{PushContext, PushVerdict, appraise_push, unjudgeable};

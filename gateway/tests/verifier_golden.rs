@@ -10,9 +10,8 @@ use keylime_actors::ports::{
 };
 use keylime_actors::sessions::SessionOptions;
 use keylime_actors::verifier::{self, AgentTls, AppraisalJob, Appraiser, Shards, VerifierOptions, VerifierPorts};
-use keylime_engine::appraise::{EvidenceVerdict, NoBootPolicies, PresentedTerms, appraise_request};
+use keylime_engine::appraise::{EvidenceVerdict, PresentedTerms, appraise_request};
 use keylime_engine::ids::AgentId;
-use keylime_engine::ima::ImaOptions;
 use keylime_engine::lifecycle::{Notice, Verdict};
 use keylime_engine::time::Now;
 use keylime_engine::tpm::quote::{QuoteEncoding, QuoteParts};
@@ -330,7 +329,7 @@ fn version_2_4_says_valid_as_a_number() {
 #[test]
 fn unnumbered_wrong_signature_no_changed_byte_of_evidence_is_valid() {
     let request = valid_evidence();
-    let terms = PresentedTerms { ima_options: ImaOptions::default(), boot: &NoBootPolicies };
+    let terms = PresentedTerms::default();
     let verdict = |quote: &QuoteParts, nonce: &str| {
         let mut edited = request.clone();
         edited["data"]["quote"] = quote.encode().into();

@@ -4,11 +4,9 @@ use crate::verifier::agent_material::AgentMaterial;
 use crate::verifier::policy_cache::AgentPolicies;
 use crate::verifier::push_material::PushMaterial;
 use bytes::Bytes;
-use keylime_engine::appraise::{
-    EvidenceVerdict, NoBootPolicies, PresentedTerms, PushVerdict, appraise_request, unjudgeable,
-};
+use keylime_engine::appraise::{EvidenceVerdict, PresentedTerms, PushVerdict, appraise_request, unjudgeable};
 use keylime_engine::evidence::attestation::Attestation;
-use keylime_engine::ima::{ImaOptions, ImaState};
+use keylime_engine::ima::ImaState;
 use keylime_engine::lifecycle::{ApiVersion, QuoteNonce, Verdict};
 use keylime_engine::tpm::clock_info::ClockInfo;
 use serde_json::Value;
@@ -66,7 +64,6 @@ pub trait Appraiser: Send + Sync + 'static {
 
     /// The verdict on a request of `verify/evidence`.
     fn appraise_presented(&self, request: &Value) -> EvidenceVerdict {
-        let terms = PresentedTerms { ima_options: ImaOptions::default(), boot: &NoBootPolicies };
-        appraise_request(request, &terms)
+        appraise_request(request, &PresentedTerms::default())
     }
 }

@@ -92,7 +92,7 @@ pub fn start(
         writer: BatchWriter::new(Arc::clone(&store)),
         admission: Admission::new(options.max_in_flight),
         row_reads: Admission::new(ROW_READS),
-        policies: Arc::new(PolicyCache::new(Arc::clone(&store), pool.clone())),
+        policies: Arc::new(PolicyCache::new(Arc::clone(&store), pool.clone(), options.boot_policies.clone())),
         pool,
         shared: Arc::new(SharedTerms::new(KeyRetention::for_interval(options.quote_interval))),
         live: Arc::new(AtomicUsize::new(0)),

@@ -54,7 +54,7 @@ pub fn appraise_evidence(quote: &OneShotQuote<'_>, context: &EvidenceContext<'_>
 
 /// Judges the values of an authenticated quote.
 pub(super) fn appraise_verified(verified: &Verified<Quote>, context: &EvidenceContext<'_>) -> Option<Failures> {
-    let boot = context.boot.map(|boot| boot.read(context.boot_log));
+    let boot = context.boot.map(|boot| boot.read(context.boot_log, verified.pcrs.algorithm()));
     let appraisal = appraise_pcrs(
         verified,
         &PcrContext {

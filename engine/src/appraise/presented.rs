@@ -1,10 +1,10 @@
 //! A whole request of `verify/evidence`, from its JSON to the verdict (`evidence-and-tee.md` §1).
 
-use super::boot_stage::BootAppraiser;
 use super::evidence::{EvidenceContext, OneShotQuote, appraise_verified, check};
 use crate::evidence::presented::{MissingInput, Presented, PresentedTpmPolicy, Problem, RequestError, TpmEvidence};
 use crate::identity::attestation_key::AttestationKey;
 use crate::ima::ImaOptions;
+use crate::measured_boot::{BootEvaluation, BootJudge, BootOccasion, BootPolicies};
 use crate::policy::tpm_policy::{InvalidTpmPolicy, TpmPolicy};
 use crate::policy::{CompiledRuntimePolicy, PolicyError};
 use crate::tpm::failure::QuoteFailure;
@@ -24,41 +24,30 @@ pub enum EvidenceVerdict {
     Refused(RequestError),
 }
 
-/// Makes boot appraisers of policies that are presented with the evidence.
-pub trait PresentedBootPolicies: Sync {
-    /// The appraiser for a policy, empty when none was presented; `None` when nothing is to be judged.
-    ///
-    /// # Errors
-    /// Why no verdict about a boot log is possible.
-    fn appraiser(&self, policy: &str) -> Result<Option<Box<dyn BootAppraiser + '_>>, Failure>;
-}
-
-/// No boot log can be judged: evidence with a boot policy is never valid.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct NoBootPolicies;
-
-impl PresentedBootPolicies for NoBootPolicies {
-    fn appraiser(&self, policy: &str) -> Result<Option<Box<dyn BootAppraiser + '_>>, Failure> {
-        if policy.is_empty() {
-            return Ok(None);
-        }
-        let reason = "measured boot is not appraised by this verifier".to_owned();
-        Err(Failure::Quote(QuoteFailure::InvalidQuote(reason)))
-    }
-}
-
-/// What the verifier's configuration says about evidence that is presented once.
-#[derive(Clone, Copy)]
-pub struct PresentedTerms<'a> {
+/// What the verifier's configuration says about evidence.
+#[derive(Debug, Clone)]
+pub struct PresentedTerms {
     /// The operator's choices about measurement lists.
     pub ima_options: ImaOptions,
-    /// Boot policies.
-    pub boot: &'a dyn PresentedBootPolicies,
+    /// The boot policy the operator chose.
+    pub boot_policies: BootPolicies,
+    /// When it is evaluated.
+    pub boot_evaluation: BootEvaluation,
+}
+
+impl Default for PresentedTerms {
+    fn default() -> Self {
+        Self {
+            ima_options: ImaOptions::default(),
+            boot_policies: BootPolicies::built_in(BootPolicies::ACCEPT_ALL),
+            boot_evaluation: BootEvaluation::Once,
+        }
+    }
 }
 
 /// Judges a request of `verify/evidence`.
 #[must_use]
-pub fn appraise_request(request: &Value, terms: &PresentedTerms<'_>) -> EvidenceVerdict {
+pub fn appraise_request(request: &Value, terms: &PresentedTerms) -> EvidenceVerdict {
     let evidence = match Presented::read(request) {
         Ok(Presented::Tpm(evidence)) => evidence,
         Ok(Presented::Missing(missing)) => return EvidenceVerdict::Missing(missing),
@@ -82,7 +71,7 @@ pub fn appraise_request(request: &Value, terms: &PresentedTerms<'_>) -> Evidence
 fn appraise_tpm(
     evidence: &TpmEvidence<'_>,
     runtime_policy: Result<CompiledRuntimePolicy, PolicyError>,
-    terms: &PresentedTerms<'_>,
+    terms: &PresentedTerms,
 ) -> Result<Option<Failures>, Failure> {
     let uninterpretable = |reason: String| Failure::Quote(QuoteFailure::InvalidQuote(reason));
     OneShotQuote::known_hash(evidence.hash_alg).map_err(Failure::Quote)?;
@@ -96,14 +85,15 @@ fn appraise_tpm(
     let verified = check(&quote).map_err(Failure::Quote)?;
     let tpm_policy = read_tpm_policy(evidence.tpm_policy).map_err(|error| uninterpretable(error.to_string()))?;
     let runtime_policy = runtime_policy.map_err(|error| uninterpretable(error.to_string()))?;
-    let boot = terms.boot.appraiser(evidence.boot_policy)?;
+    let boot_policy = terms.boot_policies.compile(Some(evidence.boot_policy));
+    let boot = BootJudge::new(&boot_policy, &terms.boot_evaluation, BootOccasion::OneShot);
     let context = EvidenceContext {
         tpm_policy: &tpm_policy,
         runtime_policy: &runtime_policy,
         ima_options: terms.ima_options,
         ima_list: evidence.ima_list,
         boot_log: evidence.boot_log,
-        boot: boot.as_deref(),
+        boot: Some(&boot),
     };
     Ok(appraise_verified(&verified, &context))
 }

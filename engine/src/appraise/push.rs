@@ -85,7 +85,8 @@ pub fn appraise_push(attestation: &Attestation, context: &PushContext<'_>) -> Pu
     } else {
         context.ima
     };
-    let boot = context.boot.map(|boot| boot.read(attestation.log(EvidenceType::UefiLog).map(|log| &**log)));
+    let boot_log = attestation.log(EvidenceType::UefiLog).map(|log| &**log);
+    let boot = context.boot.map(|boot| boot.read(boot_log, verified.pcrs.algorithm()));
     let appraisal = appraise_pcrs(
         &verified,
         &PcrContext {

@@ -1,13 +1,12 @@
 //! Bodies of requests and answers.
 
-use keylime_engine::appraise::{EvidenceVerdict, NoBootPolicies, PresentedTerms, appraise_request};
+use keylime_engine::appraise::{EvidenceVerdict, PresentedTerms, appraise_request};
 use keylime_engine::evidence::{QuoteResults, classify_quote_reply, classify_share_reply, classify_version_reply};
 use keylime_engine::identity::certificate_store::CertificateStore;
 use keylime_engine::identity::registration::{
     RegistrationEntropy, RegistrationRequest, RegistrationRules, activate, register,
 };
 use keylime_engine::ids::AgentId;
-use keylime_engine::ima::ImaOptions;
 use keylime_engine::evidence::json_bound::json_nodes;
 use keylime_schema::wire::python_json::{self, Layout};
 use keylime_schema::wire::v2::enrolment::EnrolmentRequest;
@@ -46,7 +45,7 @@ pub fn wire_json(data: &[u8]) {
 /// Evidence that anybody presents: nothing the fuzzer can think of is valid.
 pub fn presented_evidence(data: &[u8]) {
     let Ok(request) = serde_json::from_slice::<Value>(data) else { return };
-    let terms = PresentedTerms { ima_options: ImaOptions::default(), boot: &NoBootPolicies };
+    let terms = PresentedTerms::default();
     let verdict = appraise_request(&request, &terms);
     // The corpus holds one valid request; what says the same in other words is valid, too.
     if verdict == EvidenceVerdict::Valid {

@@ -2,8 +2,7 @@
 
 use crate::chance::{Chance, cases};
 use crate::peer::Peer;
-use keylime_engine::appraise::{EvidenceVerdict, NoBootPolicies, PresentedTerms, appraise_request};
-use keylime_engine::ima::ImaOptions;
+use keylime_engine::appraise::{EvidenceVerdict, PresentedTerms, appraise_request};
 use serde_json::{Value, json};
 
 fn recorded() -> Value {
@@ -70,7 +69,7 @@ fn change(chance: &mut Chance, data: &mut Value) -> Change {
 fn presented_evidence_is_judged_alike() {
     let mut chance = Chance::of_run("presented evidence");
     let mut peer = Peer::start();
-    let terms = PresentedTerms { ima_options: ImaOptions::default(), boot: &NoBootPolicies };
+    let terms = PresentedTerms::default();
     let (mut compared, mut excused) = (0, 0);
     for _ in 0..cases(2000) {
         let mut request = recorded();
