@@ -3,7 +3,9 @@
 mod support;
 
 use keylime_actors::sessions::SessionOptions;
-use keylime_gateway::routes::{RegistrarState, VerifierState, described, registrar_routes, verifier_routes};
+use keylime_gateway::routes::{
+    RegistrarState, VerifierState, attestation_routes, described, registrar_routes, verifier_routes,
+};
 use keylime_gateway::routing::{Route, Transport};
 use std::io;
 use std::sync::Arc;
@@ -93,7 +95,9 @@ fn observed<S: Send + Sync + 'static>(
 
 /// The table that the verifier serves.
 fn verifier_table() -> Vec<Route<VerifierState>> {
-    described("verifier", verifier_routes())
+    let mut routes = verifier_routes();
+    routes.extend(attestation_routes());
+    described("verifier", routes)
 }
 
 /// The table that the registrar serves.
