@@ -86,6 +86,7 @@ pub async fn start(
     actix_rt::spawn(writer);
     let handle = verifier::start(options(configuration, severity), agent_tls, ports)
         .map_err(|error| StartError::Other(format!("cannot start the verifier system: {error}")))?;
+    handle.extend_tokens_with(Arc::new(sessions.clone()));
     Ok(VerifierSystem { handle, revocations, sessions })
 }
 

@@ -93,7 +93,7 @@ fn observed<S: Send + Sync + 'static>(
     lines
 }
 
-/// The table that the verifier serves.
+/// The table that a verifier serves which agents come to.
 fn verifier_table() -> Vec<Route<VerifierState>> {
     let mut routes = verifier_routes();
     routes.extend(attestation_routes());
@@ -119,7 +119,7 @@ fn compare(server: &str, observed: &[String]) {
 }
 
 #[test]
-fn every_verifier_route_is_guarded() {
+fn cve_2026_1709_every_verifier_route_is_guarded() {
     let stored = Arc::new(MemorySessions::default());
     let tokens = AgentTokens::of(&stored);
     let mut state = verifier_state(Arc::new(ScriptedVerifier::default()));

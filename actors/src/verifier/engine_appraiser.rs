@@ -3,11 +3,13 @@
 use crate::verifier::appraiser::{AppraisalJob, Appraiser, PushAppraisalJob};
 use crate::verifier::policy_cache::{BootRules, RuntimeRules};
 use keylime_engine::appraise::{
-    AcceptedAlgorithms, PullContext, PushContext, PushVerdict, appraise_pull_reply, appraise_push, unjudgeable,
+    AcceptedAlgorithms, EvidenceVerdict, NoBootPolicies, PresentedTerms, PullContext, PushContext, PushVerdict,
+    appraise_pull_reply, appraise_push, appraise_request, unjudgeable,
 };
 use keylime_engine::ima::ImaOptions;
 use keylime_engine::lifecycle::Verdict;
 use keylime_engine::tpm::quote::QuoteEncoding;
+use serde_json::Value;
 
 /// Appraises with the engine.
 #[derive(Debug, Clone, Copy, Default)]
@@ -90,5 +92,9 @@ impl Appraiser for EngineAppraiser {
                 boot,
             },
         )
+    }
+
+    fn appraise_presented(&self, request: &Value) -> EvidenceVerdict {
+        appraise_request(request, &PresentedTerms { ima_options: self.ima_options, boot: &NoBootPolicies })
     }
 }
