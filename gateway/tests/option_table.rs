@@ -173,6 +173,7 @@ fn verifier_entries() -> Vec<Entry<VerifierConfiguration>> {
             "session_create_rate_limit_window_global",
             Shows("5", |c| text(c.push.session_create_rate_limit_window_global), "5s"),
         ),
+        ("timeout_recovery", Shows("manual", |c| text(c.push.timeout_recovery_manual), "true")),
         ("session_lifetime", Shows("5", |c| text(c.push.session_lifetime), "5s")),
         ("nonce_lifetime", Shows("5", |c| text(c.push.nonce_lifetime), "5s")),
         ("extend_token_on_attestation", Shows("False", |c| text(c.push.extend_token_on_attestation), "false")),
