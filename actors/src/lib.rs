@@ -12,4 +12,5 @@ pub mod ports;
 pub mod registrar;
 pub mod revocation;
 pub mod runtime;
+pub mod sessions;
 pub mod verifier;

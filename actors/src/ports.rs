@@ -2,8 +2,10 @@
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use keylime_engine::evidence::attestation::{Attestation, AttestationIndex, WallMicros};
 use keylime_engine::ids::AgentId;
-use keylime_engine::lifecycle::Notice;
+use keylime_engine::lifecycle::push_restore::StoredAttestation;
+use keylime_engine::lifecycle::{Notice, Occurrence};
 use keylime_engine::time::Now;
 use serde_json::Value;
 use std::sync::Arc;
@@ -156,6 +158,34 @@ pub enum VerifierWrite {
         /// The agent.
         agent_id: AgentId,
     },
+    /// Stores that evidence of a push agent came, with the evidence. Outcome: `Written` or `Gone`.
+    ReceiveEvidence {
+        /// The agent.
+        agent_id: AgentId,
+        /// Its attestation.
+        attestation: Arc<Attestation>,
+        /// Whether rows of an earlier try may be there.
+        occurrence: Occurrence,
+    },
+    /// Stores the verdict on stored evidence, with everything that follows from it; guarded as `Progress` is. Outcome:
+    /// `Written` or `Gone`.
+    Conclude {
+        /// The agent's columns.
+        progress: Box<AgentProgress>,
+        /// The judged attestation.
+        attestation: Arc<Attestation>,
+        /// Attestations to delete.
+        prune: Vec<AttestationIndex>,
+        /// Rows for the revocation outbox.
+        outbox: Vec<OutboxRow>,
+    },
+    /// Deletes one attestation with its evidence. Outcome: `Written` or `Gone`.
+    DiscardAttestation {
+        /// The agent.
+        agent_id: AgentId,
+        /// The attestation.
+        index: AttestationIndex,
+    },
     /// Marks outbox deliveries as done. Outcome: `Written`.
     OutboxDelivered {
         /// The row and the notifier.
@@ -293,6 +323,23 @@ pub trait VerifierStore: Send + Sync + 'static {
     /// Deletes a boot policy that no agent uses.
     async fn delete_boot_policy(&self, name: &str) -> Result<(), PolicyStoreError>;
 
+    /// What is stored of the attestations of these agents, without evidence, in no particular order.
+    async fn attestation_summaries(
+        &self,
+        _agent_ids: &[&str],
+    ) -> Result<Vec<(AgentId, StoredAttestation)>, StoreError> {
+        Ok(Vec::new())
+    }
+    /// The newest attestations of an agent with their evidence, at most `limit`, newest first. One that cannot be decoded
+    /// is left out.
+    async fn attestations(&self, _agent_id: &str, _limit: u64) -> Result<Vec<Attestation>, StoreError> {
+        Ok(Vec::new())
+    }
+    /// One attestation with its evidence.
+    async fn attestation(&self, _agent_id: &str, _index: AttestationIndex) -> Result<Option<Attestation>, StoreError> {
+        Ok(None)
+    }
+
     /// Oldest outbox rows that still wait for a notifier, in the order in which they were committed.
     async fn outbox_pending(&self, limit: u64) -> Result<Vec<OutboxRow>, StoreError>;
     /// Oldest outbox rows that still wait for `notifier`, in the order in which they were committed; rows that only others
@@ -380,6 +427,17 @@ pub trait RegistrarStore: Send + Sync + 'static {
 pub trait Clock: Send + Sync + 'static {
     /// The present.
     fn now(&self) -> Now;
+
+    /// The wall clock to the microsecond, for what is shown; clocks that do not know it answer whole seconds.
+    fn wall_micros(&self) -> WallMicros {
+        WallMicros(self.now().wall_seconds.saturating_mul(1_000_000))
+    }
+}
+
+/// Lets an agent's token live on. Called after a good attestation was stored.
+pub trait TokenExtension: Send + Sync + 'static {
+    /// The agent has just proved itself.
+    fn extend(&self, agent_id: &AgentId);
 }
 
 /// A source of unpredictable bytes.

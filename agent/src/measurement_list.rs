@@ -11,6 +11,10 @@ use std::path::Path;
 const MAX_PLACES: usize = 33;
 /// Largest part of the list sent at once, in bytes.
 const MAX_BYTES: u64 = 512 << 20;
+/// Bytes read at once while counting.
+const COUNT_BUFFER_BYTES: usize = 64 << 10;
+/// Where every list starts.
+const FIRST: Place = Place { entry: 0, offset: 0 };
 
 /// The open list and known places in it.
 #[derive(Debug)]
@@ -64,6 +68,35 @@ impl MeasurementList {
         self.read_from_start(entry)
     }
 
+    /// How many complete lines the list has; only what was not counted before is read.
+    ///
+    /// # Errors
+    /// The list cannot be read.
+    pub fn entry_count(&mut self) -> io::Result<u64> {
+        let size = self.file.metadata()?.len();
+        // Files of the kernel show no size; a plain file that ends before a place in it is another list.
+        if size > 0 && self.places.iter().any(|place| place.offset > size) {
+            self.places.clear();
+        }
+        let start = self.places.iter().max_by_key(|place| place.offset).copied().unwrap_or(FIRST);
+        self.file.seek(SeekFrom::Start(start.offset))?;
+        let mut end = start;
+        let mut position = start.offset;
+        let mut buffer = vec![0; COUNT_BUFFER_BYTES];
+        loop {
+            let read = self.file.read(&mut buffer)?;
+            if read == 0 {
+                break;
+            }
+            for (index, _) in buffer[..read].iter().enumerate().filter(|(_, byte)| **byte == b'\n') {
+                end = Place { entry: end.entry + 1, offset: position + index as u64 + 1 };
+            }
+            position += read as u64;
+        }
+        self.remember(end);
+        Ok(end.entry)
+    }
+
     fn read_from_start(&mut self, entry: u64) -> io::Result<MeasurementPart> {
         let content = self.read_at(0)?;
         Ok(match start_of_line(&content, entry) {
@@ -74,7 +107,7 @@ impl MeasurementList {
 
     fn best_place(&self, entry: u64) -> Place {
         let before = self.places.iter().filter(|place| place.entry <= entry);
-        before.max_by_key(|place| place.entry).copied().unwrap_or(Place { entry: 0, offset: 0 })
+        before.max_by_key(|place| place.entry).copied().unwrap_or(FIRST)
     }
 
     fn read_at(&mut self, offset: u64) -> io::Result<Vec<u8>> {
@@ -172,6 +205,21 @@ mod tests {
             assert_eq!(list.read_from(entry).unwrap(), MeasurementPart { text: expected, first_entry: entry });
             assert!(list.places.len() <= MAX_PLACES);
         }
+    }
+
+    #[test]
+    fn entries_are_counted_from_where_the_last_count_ended() {
+        let (mut file, mut list) = list(3);
+        assert_eq!(list.entry_count().unwrap(), 3);
+        write!(file, "10 half of a line").unwrap();
+        assert_eq!(list.entry_count().unwrap(), 3);
+        writeln!(file, " and its end\n10 another").unwrap();
+        assert_eq!(list.entry_count().unwrap(), 5);
+        assert_eq!(list.read_from(4).unwrap().text, "10 another\n");
+        file.as_file().set_len(0).unwrap();
+        std::io::Seek::rewind(&mut file).unwrap();
+        writeln!(file, "10 another machine").unwrap();
+        assert_eq!(list.entry_count().unwrap(), 1);
     }
 
     #[test]

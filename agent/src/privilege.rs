@@ -90,6 +90,31 @@ impl RunAs {
     }
 }
 
+/// Becomes the user of the option `run_as` where the process is root, after handing `directories` over; without the option,
+/// or without being root, the process stays what it is and says so.
+///
+/// # Errors
+/// See [`PrivilegeError`]; the process must end then.
+pub fn drop_privileges(run_as: Option<&str>, directories: &[&Path]) -> Result<(), PrivilegeError> {
+    let is_root = Uid::effective().is_root();
+    match run_as {
+        Some(option) if is_root => {
+            let user = RunAs::resolve(option)?;
+            directories.iter().try_for_each(|directory| user.take_over(directory))?;
+            user.become_user()?;
+            tracing::info!(target: "keylime.agent", run_as = option, "dropped privileges");
+        }
+        Some(option) => {
+            tracing::warn!(target: "keylime.agent", run_as = option, "not root, ignoring option run_as");
+        }
+        None if is_root => {
+            tracing::warn!(target: "keylime.agent", "option run_as is empty, staying root");
+        }
+        None => {}
+    }
+    Ok(())
+}
+
 fn failed(action: &'static str) -> impl FnOnce(nix::Error) -> PrivilegeError {
     move |error| PrivilegeError::System { action, source: error.into() }
 }

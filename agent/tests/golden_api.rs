@@ -11,15 +11,16 @@ use keylime_agent::configuration::{AgentSettings, Layers};
 use keylime_agent::key_derivation::KeyDerivation;
 use keylime_agent::keys::PayloadKey;
 use keylime_agent::measurement_list::MeasurementList;
+use keylime_agent::measurement_logs::MeasurementLogs;
 use keylime_agent::payload::worker::PayloadWorker;
 use keylime_agent::pull::routes;
-use keylime_agent::pull::state::{AgentState, MeasurementLogs, PayloadRule};
+use keylime_agent::pull::state::{AgentState, PayloadRule};
 use keylime_agent::revocation::actions::ActionRunner;
 use keylime_agent::revocation::worker::RevocationWorker;
 use keylime_agent::tpm::credential_blob::CredentialBlob;
 use keylime_agent::tpm::{
-    AttestationKey, AttestationKeyRequest, EndorsementKey, EndorsementKeyRequest, KeyAlgorithm, Quote, QuoteRequest,
-    SigningAlgorithm, Tpm, TpmError, TpmOwner, pcr,
+    AttestationKey, AttestationKeyRequest, Certification, EndorsementKey, EndorsementKeyRequest, KeyAlgorithm, Quote,
+    QuoteRequest, SigningAlgorithm, Tpm, TpmError, TpmOwner, pcr,
 };
 use keylime_engine::algorithm::{Digest, HashAlgorithm};
 use keylime_engine::ids::AgentId;
@@ -60,6 +61,10 @@ impl Tpm for PaperTpm {
             signature: Vec::new(),
             pcrs: PcrBank::from_values(request.bank, values),
         })
+    }
+
+    fn certify_attestation_key(&mut self, _: &[u8]) -> Result<Certification, TpmError> {
+        Err(TpmError::KeyNotLoaded("attestation key"))
     }
 }
 

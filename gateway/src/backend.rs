@@ -5,9 +5,14 @@ use async_trait::async_trait;
 use keylime_actors::ports::{RegistrationRecord, StoreError, VerifierStore};
 use keylime_actors::registrar::{ActivateError, DeleteError, RegisterAgent, RegisterError, RegistrarHandle};
 use keylime_actors::verifier::{
-    AgentStatus, CommandError, Deletion, EnrolAgent, EnrolError, Readiness, VerifierHandle,
+    AcceptedEvidence, AgentStatus, CommandError, Deletion, EnrolAgent, EnrolError, PushError, Readiness, Selector,
+    VerifierHandle,
 };
+use keylime_engine::evidence::attestation::Attestation;
+use keylime_engine::evidence::field_error::FieldError;
+use keylime_engine::evidence::offer::Offer;
 use keylime_engine::ids::AgentId;
+use serde_json::Value;
 use std::sync::Arc;
 
 /// The verifier system.
@@ -32,6 +37,35 @@ pub trait VerifierBackend: Send + Sync + 'static {
     async fn reactivate(&self, agent_id: &AgentId) -> Result<(), CommandError>;
     /// Stops attestation.
     async fn stop(&self, agent_id: &AgentId) -> Result<(), CommandError>;
+    /// Opens an attestation of a push agent; an offer that could not be read is refused last.
+    async fn open_attestation(
+        &self,
+        _agent_id: &AgentId,
+        _offer: Result<Offer, Vec<FieldError>>,
+    ) -> Result<Arc<Attestation>, PushError> {
+        Err(PushError::NotEnrolled)
+    }
+    /// Takes evidence of a push agent, for an attestation by index or for the latest.
+    async fn submit_evidence(
+        &self,
+        _agent_id: &AgentId,
+        _index: Option<&str>,
+        _evidence: Option<Option<Value>>,
+    ) -> Result<AcceptedEvidence, PushError> {
+        Err(PushError::NotEnrolled)
+    }
+    /// Attestations of a push agent, newest first; `None` when there is no such agent.
+    async fn attestations(&self, _agent_id: &AgentId) -> Result<Option<Vec<Attestation>>, StoreError> {
+        Ok(None)
+    }
+    /// One attestation of a push agent; `None` when there is no such agent.
+    async fn attestation(
+        &self,
+        _agent_id: &AgentId,
+        _selector: Selector,
+    ) -> Result<Option<Option<Attestation>>, StoreError> {
+        Ok(None)
+    }
     /// Lets these agents use their changed policies from the next quote on.
     async fn policy_changed(&self, agents: Vec<AgentId>);
     /// The database, for policies.
@@ -90,6 +124,35 @@ impl VerifierBackend for VerifierHandle {
 
     async fn stop(&self, agent_id: &AgentId) -> Result<(), CommandError> {
         Self::stop(self, agent_id).await
+    }
+
+    async fn open_attestation(
+        &self,
+        agent_id: &AgentId,
+        offer: Result<Offer, Vec<FieldError>>,
+    ) -> Result<Arc<Attestation>, PushError> {
+        Self::open_attestation(self, agent_id, offer).await
+    }
+
+    async fn submit_evidence(
+        &self,
+        agent_id: &AgentId,
+        index: Option<&str>,
+        evidence: Option<Option<Value>>,
+    ) -> Result<AcceptedEvidence, PushError> {
+        Self::submit_evidence(self, agent_id, index, evidence).await
+    }
+
+    async fn attestations(&self, agent_id: &AgentId) -> Result<Option<Vec<Attestation>>, StoreError> {
+        Self::attestations(self, agent_id).await
+    }
+
+    async fn attestation(
+        &self,
+        agent_id: &AgentId,
+        selector: Selector,
+    ) -> Result<Option<Option<Attestation>>, StoreError> {
+        Self::attestation(self, agent_id, selector).await
     }
 
     async fn policy_changed(&self, agents: Vec<AgentId>) {

@@ -18,7 +18,7 @@ pub(crate) fn render(reply: Reply, request_id: &str) -> HttpResponse {
         response.insert_header((REQUEST_ID, value));
     }
     if let Some(location) = reply.location {
-        response.insert_header((header::LOCATION, location));
+        response.insert_header((header::LOCATION, &*location));
     }
     if let Some(seconds) = reply.retry_after_seconds {
         response.insert_header((header::RETRY_AFTER, seconds));

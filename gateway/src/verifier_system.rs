@@ -1,7 +1,9 @@
 //! Puts the verifier system together from its configuration: database, way to the agents, revocations, actors.
 
 use crate::boot_policies;
-use crate::configuration::{Mode, RevocationConfiguration, TrustedAuthorities, VerifierConfiguration};
+use crate::configuration::{
+    Mode, PushConfiguration, RevocationConfiguration, TrustedAuthorities, VerifierConfiguration,
+};
 use crate::startup::StartError;
 use crate::tls::{TlsPaths, TlsSetupError, refuse_exposed};
 use keylime_actors::adapters::http_evidence_transport::{HttpEvidenceTransport, TransportOptions};
@@ -12,9 +14,14 @@ use keylime_actors::revocation::composer::NoticeComposer;
 use keylime_actors::revocation::webhook::{Webhook, WebhookOptions};
 use keylime_actors::revocation::zeromq::ZeroMq;
 use keylime_actors::revocation::{Notifier, PublisherOptions, RevocationHandle, RevocationPublisher};
-use keylime_actors::verifier::{self, AgentTls, EngineAppraiser, VerifierHandle, VerifierOptions, VerifierPorts};
+use keylime_actors::sessions::{Extension, SessionHandle, SessionLimits, SessionOptions, SessionPorts, SessionStore};
+use keylime_actors::verifier::{
+    self, AgentTls, AttestationModel, EngineAppraiser, PushOptions, VerifierHandle, VerifierOptions, VerifierPorts,
+};
 use keylime_engine::ima::ImaOptions;
 use keylime_engine::lifecycle::Growth;
+use keylime_engine::lifecycle::push_transition::{FailureRecovery, TimeoutRecovery, TokenExtension};
+use keylime_engine::lifecycle::rate_limit::Rate;
 use keylime_engine::measured_boot::BootPolicies;
 use keylime_engine::verdict::SeverityPolicy;
 use keylime_pki::tls::{self, Identity, ServerTrust};
@@ -33,6 +40,8 @@ pub struct VerifierSystem {
     pub handle: VerifierHandle,
     /// The publisher of revocations.
     pub revocations: RevocationHandle,
+    /// The sessions of push agents.
+    pub sessions: SessionHandle,
 }
 
 /// Starts the system.
@@ -43,11 +52,9 @@ pub async fn start(
     configuration: &VerifierConfiguration,
     paths: &TlsPaths,
     store: Arc<dyn VerifierStore>,
+    session_store: Arc<dyn SessionStore>,
     local_time: UtcOffset,
 ) -> Result<VerifierSystem, StartError> {
-    if configuration.mode == Mode::Push {
-        return Err(StartError::Other("option 'mode': this server attests in pull mode only".to_owned()));
-    }
     let severity = SeverityPolicy::new(configuration.severity_labels.clone(), &configuration.severity_policy)
         .map_err(|error| StartError::Other(error.to_string()))?;
     let client = ClientSide::load(configuration, paths)?;
@@ -72,9 +79,17 @@ pub async fn start(
     let appraiser = Arc::new(EngineAppraiser { ima_options, boot_evaluation: configuration.boot_evaluation.clone() });
     let boot_policies = boot_policies::load(configuration)?;
     let ports = VerifierPorts::new(store, transport, Arc::new(composer), appraiser);
+    let session_ports = SessionPorts {
+        agents: Arc::clone(&ports.store),
+        sessions: session_store,
+        clock: Arc::clone(&ports.clock),
+        entropy: Arc::clone(&ports.entropy),
+    };
+    let (sessions, writer) = SessionHandle::new(session_options(&configuration.push), session_ports);
+    actix_rt::spawn(writer);
     let handle = verifier::start(options(configuration, severity, boot_policies), agent_tls, ports)
         .map_err(|error| StartError::Other(format!("cannot start the verifier system: {error}")))?;
-    Ok(VerifierSystem { handle, revocations })
+    Ok(VerifierSystem { handle, revocations, sessions })
 }
 
 fn options(
@@ -91,7 +106,45 @@ fn options(
         request_timeout: configuration.request_timeout,
         severity,
         boot_policies,
+        model: match configuration.mode {
+            Mode::Pull => AttestationModel::Pull,
+            Mode::Push => AttestationModel::Push,
+            Mode::Both => AttestationModel::Both,
+        },
+        push: push_options(&configuration.push),
         ..VerifierOptions::default()
+    }
+}
+
+fn session_options(push: &PushConfiguration) -> SessionOptions {
+    let rate = |limit, window| Rate { limit, window };
+    SessionOptions {
+        challenge_lifetime: push.nonce_lifetime,
+        session_lifetime: push.session_lifetime,
+        extension: if push.extend_token_on_attestation { Extension::OnAttestation } else { Extension::Never },
+        limits: SessionLimits {
+            per_address: rate(push.session_create_rate_limit_per_ip, push.session_create_rate_limit_window_ip),
+            per_agent: rate(push.session_create_rate_limit_per_agent, push.session_create_rate_limit_window_agent),
+            budget: rate(push.session_create_rate_limit_global, push.session_create_rate_limit_window_global),
+        },
+    }
+}
+
+fn push_options(push: &PushConfiguration) -> PushOptions {
+    PushOptions {
+        challenge_lifetime: push.challenge_lifetime,
+        verification_timeout: push.verification_timeout,
+        failure_recovery: if push.auto_recover_attestation_failures {
+            FailureRecovery::Automatic
+        } else {
+            FailureRecovery::Manual
+        },
+        timeout_recovery: if push.timeout_recovery_manual {
+            TimeoutRecovery::Manual
+        } else {
+            TimeoutRecovery::Automatic
+        },
+        token_extension: if push.extend_token_on_attestation { TokenExtension::OnPass } else { TokenExtension::Never },
     }
 }
 

@@ -2,49 +2,15 @@
 
 mod support;
 
-use keylime_gateway::authorization::ActionClass;
-use keylime_gateway::routes::{registrar_routes, verifier_routes};
+use keylime_actors::sessions::SessionOptions;
+use keylime_gateway::routes::{RegistrarState, VerifierState, described, registrar_routes, verifier_routes};
 use keylime_gateway::routing::{Route, Transport};
 use std::io;
 use std::sync::Arc;
 use support::backends::{ScriptedRegistrar, ScriptedVerifier, registrar_state, verifier_state};
 use support::certificates::Client;
 use support::running::{Bounds, TestServer};
-
-/// Routes that anybody may take; a new line here is a decision.
-const PUBLIC: [&str; 15] = [
-    "verifier GET / read_server_info",
-    "verifier GET /v2* read_server_info",
-    "verifier GET /v2*/verify/identity verify_identity",
-    "verifier GET /v3* read_server_info",
-    "verifier GET /version read_version",
-    "verifier GET /versions read_version",
-    "registrar GET /v3* read_server_info",
-    "registrar GET /version read_version",
-    "registrar POST /v2*/agents register_agent",
-    "registrar POST /v2*/agents/:agent_id register_agent",
-    "registrar POST /v2*/agents/:agent_id/activate activate_agent",
-    "registrar POST /v3*/agents register_agent",
-    "registrar POST /v3*/agents/:agent_id/activate activate_agent",
-    "registrar PUT /v2*/agents/:agent_id activate_agent",
-    "registrar PUT /v2*/agents/:agent_id/activate activate_agent",
-];
-
-fn public<S: Send + Sync + 'static>(server: &str, routes: &[Route<S>]) -> Vec<String> {
-    let public = routes.iter().filter(|route| route.action().class() == ActionClass::Public);
-    let mut lines: Vec<_> = public
-        .map(|route| format!("{server} {} {} {}", route.method(), route.pattern(), route.action().name()))
-        .collect();
-    lines.sort();
-    lines
-}
-
-#[test]
-fn the_public_routes_are_the_known_ones() {
-    let mut found = public("verifier", &verifier_routes());
-    found.extend(public("registrar", &registrar_routes()));
-    assert_eq!(found, PUBLIC);
-}
+use support::sessions::{MemorySessions, sessions};
 
 /// A request target that a route answers to.
 fn target(pattern: &str) -> String {
@@ -52,50 +18,152 @@ fn target(pattern: &str) -> String {
     path.split('/').map(|s| if s.starts_with(':') { "a1" } else { s }).collect::<Vec<_>>().join("/")
 }
 
-fn check_all<S: Send + Sync + 'static>(server: &TestServer, routes: &[Route<S>]) {
-    for route in routes {
-        let (method, path) = (route.method().as_str(), target(route.pattern()));
-        let denied = format!("Action {} requires", route.action().name());
-        let is_public = route.action().class() == ActionClass::Public;
-        for client in [Client::None, Client::Nameless] {
-            let answer = server.ask(client, method, &path, &[], "");
-            if is_public {
-                assert!(!matches!(answer.status, 401 | 403), "{client:?} {method} {path}: {answer:?}");
-            } else {
-                assert_eq!(answer.status, 403, "{client:?} {method} {path}: {answer:?}");
-                let detail = answer.json()["errors"][0]["detail"].as_str().unwrap().to_owned();
-                assert!(detail.starts_with(&denied), "{client:?} {method} {path}: {detail}");
-            }
-        }
-        for client in [Client::Admin, Client::WithClientUsage] {
-            let answer = server.ask(client, method, &path, &[], "");
-            assert!(!matches!(answer.status, 401 | 403), "{client:?} {method} {path}: {answer:?}");
-        }
-        let answer = server.ask(Client::Admin, method, &path, &[("Authorization", "Bearer nope")], "");
-        assert_eq!(answer.status, 401, "{method} {path}: {answer:?}");
-        let answer = server.ask_plain(method, &path, &[], "");
-        match route.transport() {
-            Transport::TlsOnly => assert_eq!((answer.status, answer.body.as_str()), (400, ""), "{method} {path}"),
-            Transport::Any => assert_ne!(answer.status, 403, "{method} {path}"),
+/// The table of what everybody gets (`authorization.md` §2–§6), made by hand.
+const TABLE: &str = include_str!("data/authorization_matrix.txt");
+
+/// Tokens of the agents of this test.
+#[derive(Default)]
+struct AgentTokens {
+    expired: String,
+    inactive: String,
+    other: String,
+    own: String,
+}
+
+impl AgentTokens {
+    /// Agent `a1`, which the paths name, has a session, and three others have one each.
+    fn of(sessions: &MemorySessions) -> Self {
+        let inactive = sessions.add("a4", 600);
+        sessions.deactivate("a4");
+        Self { expired: sessions.add("a3", -1), inactive, other: sessions.add("a2", 600), own: sessions.add("a1", 600) }
+    }
+
+    /// The credentials of a column.
+    fn credentials(&self, column: &str) -> (Client, Option<String>) {
+        let bearer = |token: &str| (Client::Admin, Some(format!("Bearer {token}")));
+        match column {
+            "none" => (Client::None, None),
+            "nameless" => (Client::Nameless, None),
+            "admin" => (Client::Admin, None),
+            "client_usage" => (Client::WithClientUsage, None),
+            "bad_token" => bearer("nope"),
+            "expired" => bearer(&self.expired),
+            "inactive" => bearer(&self.inactive),
+            "other" => bearer(&self.other),
+            "own" => bearer(&self.own),
+            unknown => panic!("no such column: {unknown}"),
         }
     }
 }
 
-#[test]
-fn every_verifier_route_is_guarded() {
-    let server =
-        TestServer::start(verifier_routes(), verifier_state(Arc::new(ScriptedVerifier::default())), Bounds::default());
-    check_all(&server, &verifier_routes());
+/// What the routes of a server answer, in the form of the table.
+fn observed<S: Send + Sync + 'static>(
+    name: &str,
+    server: &TestServer,
+    routes: &[Route<S>],
+    tokens: &AgentTokens,
+) -> Vec<String> {
+    let columns = TABLE.lines().find_map(|line| line.strip_prefix("server method route action ")).unwrap();
+    let mut lines = Vec::new();
+    for route in routes {
+        let (method, path) = (route.method().as_str(), target(route.pattern()));
+        let mut line = format!("{name} {method} {} {}", route.pattern(), route.action().name());
+        for column in columns.split(' ') {
+            let (client, header) = tokens.credentials(column);
+            let headers: Vec<_> = header.iter().map(|value| ("Authorization", value.as_str())).collect();
+            let answer = server.ask(client, method, &path, &headers, "");
+            let cell = match answer.status {
+                401 | 403 => answer.status.to_string(),
+                // A route that breaks has not shown that it was guarded.
+                500 => panic!("{column} {method} {path}: {answer:?}"),
+                _ => "pass".to_owned(),
+            };
+            line.push_str(&format!(" {cell}"));
+        }
+        let plain = server.ask_plain(method, &path, &[], "");
+        match route.transport() {
+            Transport::TlsOnly => assert_eq!((plain.status, plain.body.as_str()), (400, ""), "{method} {path}"),
+            Transport::Any => assert_ne!(plain.status, 403, "{method} {path}"),
+        }
+        lines.push(line);
+    }
+    lines.sort();
+    lines
+}
+
+/// The table that the verifier serves.
+fn verifier_table() -> Vec<Route<VerifierState>> {
+    described("verifier", verifier_routes())
+}
+
+/// The table that the registrar serves.
+fn registrar_table() -> Vec<Route<RegistrarState>> {
+    described("registrar", registrar_routes())
+}
+
+fn expected(server: &str) -> Vec<String> {
+    let mut lines: Vec<_> = TABLE.lines().filter(|line| line.starts_with(server)).map(str::to_owned).collect();
+    lines.sort();
+    lines
+}
+
+fn compare(server: &str, observed: &[String]) {
+    let expected = expected(server);
+    let unknown: Vec<_> = observed.iter().filter(|line| !expected.contains(line)).collect();
+    let missing: Vec<_> = expected.iter().filter(|line| !observed.contains(line)).collect();
+    assert!(unknown.is_empty() && missing.is_empty(), "observed:\n{unknown:#?}\nin the table:\n{missing:#?}");
 }
 
 #[test]
-fn every_registrar_route_is_guarded() {
+fn every_verifier_route_is_guarded() {
+    let stored = Arc::new(MemorySessions::default());
+    let tokens = AgentTokens::of(&stored);
+    let mut state = verifier_state(Arc::new(ScriptedVerifier::default()));
+    state.sessions = sessions(SessionOptions::default(), Arc::clone(state.backend.store()), stored);
+    let gate = Arc::new(state.sessions.clone());
+    let server = TestServer::start_guarded(verifier_table(), state, gate, Bounds::default());
+    compare("verifier", &observed("verifier", &server, &verifier_table(), &tokens));
+}
+
+#[test]
+fn cve_2026_1709_no_route_of_the_registrar_is_open_by_accident() {
     let server = TestServer::start(
-        registrar_routes(),
+        registrar_table(),
         registrar_state(Arc::new(ScriptedRegistrar::default())),
         Bounds::default(),
     );
-    check_all(&server, &registrar_routes());
+    compare("registrar", &observed("registrar", &server, &registrar_table(), &AgentTokens::default()));
+}
+
+/// Who has a certificate of an administrator and a token is the agent of the token, and reads only what is the agent's.
+#[test]
+fn a_token_beats_a_certificate() {
+    let stored = Arc::new(MemorySessions::default());
+    let tokens = AgentTokens::of(&stored);
+    let mut state = verifier_state(Arc::new(ScriptedVerifier::with_agents(["a1".to_owned(), "a2".to_owned()])));
+    state.sessions = sessions(SessionOptions::default(), Arc::clone(state.backend.store()), Arc::clone(&stored) as _);
+    let gate = Arc::new(state.sessions.clone());
+    let server = TestServer::start_guarded(verifier_routes(), state, gate, Bounds::default());
+    let own = format!("Bearer {}", tokens.own);
+    let headers = [("Authorization", own.as_str())];
+    let answer = server.ask(Client::Admin, "GET", "/v2.6/agents/a1?agents=a2&agent_id=a2", &headers, "");
+    assert_eq!((answer.status, answer.json()["results"]["v"].is_null()), (200, true), "{answer:?}");
+    let answer = server.ask(Client::Admin, "GET", "/v3/agents/a1", &headers, "");
+    let document = answer.json();
+    assert_eq!((answer.status, &document["data"]["id"]), (200, &"a1".into()), "{answer:?}");
+    assert!(document["data"]["attributes"]["v"].is_null());
+    let answer = server.ask(Client::Admin, "GET", "/v3/agents/a2", &headers, "");
+    assert_eq!(
+        answer.json()["errors"][0]["detail"],
+        "Agent a1 cannot access resource a2 (ownership required)",
+        "{answer:?}"
+    );
+    // A database that is away is no reason to throw a token away.
+    stored.away.store(true, std::sync::atomic::Ordering::SeqCst);
+    assert_eq!(server.ask(Client::None, "GET", "/v3/agents/a1", &headers, "").status, 200);
+    let other = format!("Bearer {}", tokens.other);
+    let answer = server.ask(Client::None, "GET", "/v3/agents/a2", &[("Authorization", other.as_str())], "");
+    assert_eq!((answer.status, answer.header("retry-after")), (503, Some("5")), "{answer:?}");
 }
 
 #[test]

@@ -8,6 +8,7 @@ use keylime_actors::adapters::verifier_store::SqlVerifierStore;
 use keylime_actors::ports::{
     AgentCall, AgentRecord, AgentReply, EvidenceTransport, OutboxRow, RevocationComposer, Unreachable,
 };
+use keylime_actors::sessions::SessionOptions;
 use keylime_actors::verifier::{self, AgentTls, AppraisalJob, Appraiser, Shards, VerifierOptions, VerifierPorts};
 use keylime_engine::ids::AgentId;
 use keylime_engine::lifecycle::{Notice, Verdict};
@@ -21,6 +22,7 @@ use support::backends::settings;
 use support::certificates::Client;
 use support::client::Answer;
 use support::running::{Bounds, TestServer};
+use support::sessions::{self, MemorySessions};
 
 struct Nobody;
 
@@ -72,7 +74,9 @@ fn start(signatures: Signatures, signing_keys: &Path) -> TestServer {
         let mut settings = settings();
         settings.signing_keys = signing_keys;
         settings.policy_signatures_required = signatures == Signatures::Required;
-        VerifierState { backend: Arc::new(handle), settings }
+        let sessions = Arc::new(MemorySessions::default());
+        let sessions = sessions::sessions(SessionOptions::default(), Arc::clone(handle.store()), sessions);
+        VerifierState { backend: Arc::new(handle), sessions, settings }
     };
     TestServer::start_with(verifier_routes(), make_state, Bounds::default())
 }

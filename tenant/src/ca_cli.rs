@@ -13,9 +13,9 @@ use crate::ca_settings::{self, CaSettingsError};
 use crate::revocation_list_server::{self, ServeError};
 
 /// The options of `keylime_ca`.
-pub const PARSER: Parser = Parser {
-    program: "keylime_ca",
-    options: &[
+pub const PARSER: Parser = Parser::new(
+    "keylime_ca",
+    &[
         OptionSpec::help(),
         OptionSpec::version(),
         OptionSpec {
@@ -32,7 +32,30 @@ pub const PARSER: Parser = Parser {
         OptionSpec::value(&["-f", "--file"], "file", "file with the authority's private key, for import-priv"),
         OptionSpec::value(&["-s", "--serial"], "serial", "serial number the authority used last, for import-priv"),
     ],
-};
+);
+
+/// What `--command` may be.
+pub const COMMANDS: [&str; 6] = ["init", "create", "pkg", "revoke", "listen", "import-priv"];
+
+/// The arguments with `-c` before a command that is given without it, as the documentation prints it (2.2.6):
+/// `keylime_ca -d DIR create -n NAME`.
+#[must_use]
+pub fn with_named_command(arguments: Vec<String>) -> Vec<String> {
+    let mut result = Vec::with_capacity(arguments.len() + 1);
+    let mut is_value = false;
+    let mut has_command = false;
+    for argument in arguments {
+        if !is_value && !has_command && COMMANDS.contains(&argument.as_str()) {
+            result.push("-c".to_owned());
+            has_command = true;
+        } else {
+            has_command |= argument.starts_with("-c") || argument.starts_with("--c");
+        }
+        is_value = PARSER.options.iter().any(|o| o.takes_value() && o.spellings.contains(&argument.as_str()));
+        result.push(argument);
+    }
+    result
+}
 
 /// How long a client of the revocation list server may take for its request.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
@@ -145,4 +168,21 @@ fn listen(directory: &Path) -> Result<(), CaError> {
     let url = ca_settings::subject(&ca_settings::load()?)?.crl_url;
     revocation_list_server::serve(directory, &url, REQUEST_TIMEOUT)?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn named(line: &str) -> String {
+        with_named_command(line.split(' ').map(str::to_owned).collect()).join(" ")
+    }
+
+    #[test]
+    fn a_command_needs_no_flag_before_it() {
+        assert_eq!(named("-d /ca create -n admin1.example.com"), "-d /ca -c create -n admin1.example.com");
+        assert_eq!(named("-c create -n create"), "-c create -n create");
+        assert_eq!(named("-n pkg -d init pkg"), "-n pkg -d init -c pkg");
+        assert_eq!(named("-n x"), "-n x");
+    }
 }

@@ -3,7 +3,7 @@
 use std::fs::OpenOptions;
 use std::io::{self, BufReader, IsTerminal as _, Write as _};
 
-use keylime_pki::authority::Subject;
+use keylime_pki::authority::{KeyAlgorithm, Subject};
 use keylime_settings::{Component, Config, ConfigError};
 use nix::sys::termios::{self, LocalFlags, SetArg};
 use tracing::warn;
@@ -17,7 +17,7 @@ pub enum CaSettingsError {
     /// A file or value cannot be read.
     #[error(transparent)]
     Config(#[from] ConfigError),
-    /// A number is out of range.
+    /// A value is none of those allowed.
     #[error("option {0} in section [ca] is out of range")]
     Range(&'static str),
     /// Nothing was typed.
@@ -48,6 +48,8 @@ pub fn subject(config: &Config) -> Result<Subject, CaSettingsError> {
         ca_name: text("cert_ca_name", &default.ca_name),
         ca_lifetime_days: number("cert_ca_lifetime", default.ca_lifetime_days)?,
         lifetime_days: number("cert_lifetime", default.lifetime_days)?,
+        algorithm: KeyAlgorithm::from_option(&text("cert_key_algorithm", "rsa"))
+            .ok_or(CaSettingsError::Range("cert_key_algorithm"))?,
         bits: number("cert_bits", default.bits)?,
         crl_url: text("cert_crl_dist", &default.crl_url),
     })
@@ -112,7 +114,7 @@ mod tests {
     fn every_option_reaches_the_certificate() {
         let text = "[ca]\npassword = pw\ncert_country = DE\ncert_ca_name = n\ncert_state = s\ncert_locality = l\n\
                     cert_organization = o\ncert_org_unit = u\ncert_ca_lifetime = 10\ncert_lifetime = 5\n\
-                    cert_bits = 3072\ncert_crl_dist = http://crl\n";
+                    cert_bits = 3072\ncert_crl_dist = http://crl\ncert_key_algorithm = ecdsa-p384\n";
         let config = Config::from_parts(Component::Ca, text, &[]).unwrap();
         let expected = Subject {
             country: "DE".into(),
@@ -123,6 +125,7 @@ mod tests {
             ca_name: "n".into(),
             ca_lifetime_days: 10,
             lifetime_days: 5,
+            algorithm: KeyAlgorithm::EcdsaP384,
             bits: 3072,
             crl_url: "http://crl".into(),
         };

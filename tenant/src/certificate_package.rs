@@ -84,7 +84,8 @@ fn pack(mut authority: Authority, agent_id: &str, include: Option<&Path>) -> Res
     let package = authority.package(agent_id)?;
     authority.write_package(agent_id, &package)?;
     if !authority.has_issued(REVOCATION_NOTIFIER) {
-        authority.issue(REVOCATION_NOTIFIER, &[], &[], None)?;
+        // Notices are signed with RSA-PSS, whatever kind the other keys are of.
+        authority.issue_rsa(REVOCATION_NOTIFIER)?;
         let package = authority.package(REVOCATION_NOTIFIER)?;
         authority.write_package(REVOCATION_NOTIFIER, &package)?;
     }

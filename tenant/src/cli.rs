@@ -1,6 +1,9 @@
 //! The command line of `keylime_tenant` (`tenant-cli.md` §2).
 
+use serde_json::{Map, Value};
+
 use crate::argument_parser::{Kind, Matches, OptionSpec, Parser, Stop};
+use crate::completion;
 
 /// The agent id used when none is given.
 pub const DEFAULT_AGENT_ID: &str = "d432fbb3-d2f1-4a97-9ef7-75bd81c00000";
@@ -10,9 +13,9 @@ const fn several(spellings: &'static [&'static str], name: &'static str, help: &
 }
 
 /// The options of `keylime_tenant`.
-pub const PARSER: Parser = Parser {
-    program: "keylime_tenant",
-    options: &[
+pub const PARSER: Parser = Parser::new(
+    "keylime_tenant",
+    &[
         OptionSpec::help(),
         OptionSpec::version(),
         OptionSpec::value(
@@ -20,7 +23,7 @@ pub const PARSER: Parser = Parser {
             "command",
             "what to do: add (the default), delete, update, regstatus, cvstatus, status, reglist, cvlist, reactivate, \
              regdelete, bulkinfo, addruntimepolicy, showruntimepolicy, deleteruntimepolicy, updateruntimepolicy, \
-             listruntimepolicy, addmbpolicy, showmbpolicy, deletembpolicy, updatembpolicy or listmbpolicy",
+             listruntimepolicy, addmbpolicy, showmbpolicy, deletembpolicy, updatembpolicy, listmbpolicy or explain",
         ),
         OptionSpec::flag(&["--push-model"], "push_model", "the agent attests by itself: never connect to it"),
         OptionSpec::value(&["-t", "--targethost"], "agent_ip", "IP address of the agent"),
@@ -129,8 +132,55 @@ pub const PARSER: Parser = Parser {
             "supported_version",
             "deprecated, use --agent-api-version: API version to use with the agent",
         ),
+        OptionSpec::flag(
+            &["--json"],
+            "json",
+            "print one JSON document with the result or the error to standard output, and log lines to standard error",
+        )
+        .own(),
+        OptionSpec::value(
+            &["--completions"],
+            "completions",
+            "print a completion script for this shell (bash, zsh or fish) and exit",
+        )
+        .own(),
     ],
-};
+);
+
+/// What `--command` may be, without the names from the time of allowlists.
+pub const COMMANDS: [&str; 22] = [
+    "add",
+    "delete",
+    "update",
+    "regstatus",
+    "cvstatus",
+    "status",
+    "reglist",
+    "cvlist",
+    "reactivate",
+    "regdelete",
+    "bulkinfo",
+    "explain",
+    "addruntimepolicy",
+    "showruntimepolicy",
+    "deleteruntimepolicy",
+    "updateruntimepolicy",
+    "listruntimepolicy",
+    "addmbpolicy",
+    "showmbpolicy",
+    "deletembpolicy",
+    "updatembpolicy",
+    "listmbpolicy",
+];
+
+/// How results are printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OutputForm {
+    /// As the reference prints them.
+    Lines,
+    /// As one JSON document (`--json`).
+    Json,
+}
 
 /// Whether delete, update and reactivate ask the verifier about the agent first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -148,6 +198,31 @@ pub enum AttestationModel {
     Pull,
     /// The agent reports by itself (`--push-model`).
     Push,
+}
+
+impl AttestationModel {
+    /// The model a verifier attests an agent in, by its record: an agent that pushes has no address there.
+    #[must_use]
+    pub fn of_record(record: &Map<String, Value>) -> Self {
+        let is_null = |member: &str| record.get(member).is_some_and(Value::is_null);
+        if is_null("ip") && is_null("port") { Self::Push } else { Self::Pull }
+    }
+
+    /// What is wrong when the verifier attests an agent in this model and the tenant was told the other one.
+    #[must_use]
+    pub fn mismatch(self, verifier: &str) -> String {
+        match self {
+            Self::Pull => format!(
+                "{verifier} polls its agents (mode = pull) and will never attest one that was added with --push-model. \
+                 Set mode = push in the verifier's configuration, or delete the agent and add it without --push-model."
+            ),
+            Self::Push => format!(
+                "{verifier} waits for its agents to call (mode = push) and will never attest one that waits to be asked. \
+                 Set mode = pull in the verifier's configuration, or delete the agent, run keylime_push_model_agent \
+                 on it and add it with --push-model."
+            ),
+        }
+    }
 }
 
 /// Whether `add` waits for the agent's proof that it derived the payload key.
@@ -172,10 +247,22 @@ impl Options {
     /// See [`Stop`].
     pub fn parse(arguments: &[String], width: usize) -> Result<Self, Stop> {
         let options = Self { matches: PARSER.parse(arguments, width)? };
+        if let Some(shell) = options.value("completions") {
+            return Err(match completion::Shell::parse(shell) {
+                Some(shell) => Stop::Print(completion::script(&PARSER, &COMMANDS, shell)),
+                None => PARSER.error("argument --completions: invalid choice: choose bash, zsh or fish", width),
+            });
+        }
         match options.contradiction() {
             Some(message) => Err(PARSER.error(message, width)),
             None => Ok(options),
         }
+    }
+
+    /// How results are printed.
+    #[must_use]
+    pub fn form(&self) -> OutputForm {
+        if self.matches.is_present("json") { OutputForm::Json } else { OutputForm::Lines }
     }
 
     /// The first combination of options that makes no sense.

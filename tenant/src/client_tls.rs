@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use keylime_pki::tls::{self, Identity, ServerTrust, TlsError};
-use keylime_settings::{Config, ConfigError, work_dir};
+use keylime_settings::{Config, ConfigError, expanded, work_dir};
 use rustls::ClientConfig;
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject as _;
@@ -50,7 +50,7 @@ impl ClientTls {
     /// See [`ClientTlsError`].
     pub fn load(config: &Config) -> Result<Self, ClientTlsError> {
         info!(target: "keylime.tenant", "Setting up client TLS...");
-        let directory = match config.get_or(SECTION, "tls_dir", "default").as_str() {
+        let directory = match config.place(SECTION, "tls_dir").as_deref().unwrap_or("default") {
             "" => return Err(ClientTlsError::NoDirectory),
             "generate" => return Err(ClientTlsError::Generate),
             "default" => work_dir().join("cv_ca"),
@@ -100,7 +100,9 @@ impl ClientTls {
         let exact = CertificateDer::from_pem_slice(registered_pem.as_bytes());
         let exact = exact.map_err(|_| ClientTlsError::AgentCertificate)?;
         let trust = match &self.trust {
-            ServerTrust::Authorities(authorities) | ServerTrust::AuthoritiesOrExact { authorities, .. } => {
+            ServerTrust::Authorities(authorities)
+            | ServerTrust::AuthoritiesAndName(authorities)
+            | ServerTrust::AuthoritiesOrExact { authorities, .. } => {
                 ServerTrust::AuthoritiesOrExact { authorities: authorities.clone(), exact }
             }
             ServerTrust::All => ServerTrust::All,
@@ -110,7 +112,7 @@ impl ClientTls {
 }
 
 fn file(config: &Config, directory: &Path, option: &str, default: &str) -> PathBuf {
-    match config.get(SECTION, option).as_deref() {
+    match config.place(SECTION, option).as_deref() {
         None | Some("default") => {
             info!(target: "keylime.tenant", "Using default {option} option for tenant");
             directory.join(default)
@@ -121,7 +123,7 @@ fn file(config: &Config, directory: &Path, option: &str, default: &str) -> PathB
 
 /// `default` is the verifier's authority wherever `tls_dir` is; otherwise a list of files relative to `tls_dir`.
 fn trust(config: &Config, directory: &Path) -> Result<ServerTrust, ClientTlsError> {
-    let paths = match config.get_or(SECTION, "trusted_server_ca", "default").as_str() {
+    let paths = match config.place(SECTION, "trusted_server_ca").as_deref().unwrap_or("default") {
         "all" => {
             warn!(
                 target: "keylime.tenant",
@@ -133,7 +135,7 @@ fn trust(config: &Config, directory: &Path) -> Result<ServerTrust, ClientTlsErro
         "" => Vec::new(),
         _ => {
             let names = config.string_list(SECTION, "trusted_server_ca", &[])?;
-            names.into_iter().map(|name| directory.join(name)).collect()
+            names.iter().map(|name| directory.join(expanded(name))).collect()
         }
     };
     if paths.is_empty() {

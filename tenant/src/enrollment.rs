@@ -123,7 +123,8 @@ impl Enrollment {
             Event::Endorsement(outcome) => self.endorsed(outcome),
             Event::ShareDelivered(reply) => self.share_delivered(&reply),
             Event::Enrolled(reply) => self.enrolled(&reply, verifier),
-            Event::Status(status) => self.status(status, verifier),
+            Event::Known(model) => self.known(model, verifier),
+            Event::Unknown => self.unknown(verifier),
             Event::Proof(reply) => self.proof(reply),
             Event::Stopped => Err(TenantError::refused(self.failure.take().unwrap_or_default())),
             Event::Waited => Ok(self.retrying.take().unwrap_or(Step::Done)),
@@ -345,7 +346,7 @@ impl Enrollment {
             use base64::Engine as _;
             base64::engine::general_purpose::STANDARD.encode(key.v())
         });
-        json!({
+        let mut body = json!({
             "v": share,
             "cloudagent_ip": self.plan.verifier_side_ip.as_ref().or(self.location.ip.as_ref()),
             "cloudagent_port": self.location.port,
@@ -366,7 +367,12 @@ impl Enrollment {
             "ak_tpm": registered("aik_tpm"),
             "mtls_cert": registered("mtls_cert"),
             "supported_version": self.version,
-        })
+        });
+        if self.plan.model == AttestationModel::Push {
+            // For a verifier that serves both models; others decide by their own mode.
+            body["attestation_model"] = json!("push");
+        }
+        body
     }
 
     fn enrolled(&mut self, reply: &Reply, verifier: &str) -> Result<Step, TenantError> {
@@ -388,14 +394,21 @@ impl Enrollment {
         Err(TenantError::refused(reason))
     }
 
-    fn status(&mut self, status: u16, verifier: &str) -> Result<Step, TenantError> {
+    /// An agent that waits to be asked by a verifier that waits to be called would stay pending for ever, and one that is
+    /// polled though it has no port would fail: neither may look like a success.
+    fn known(&mut self, model: AttestationModel, verifier: &str) -> Result<Step, TenantError> {
         let agent = self.agent_name();
-        if status == 200 {
-            info!(target: "keylime.tenant", "{agent} added to {verifier} after {} tries", self.failures);
-            self.failures = 0;
-            let awaits = self.plan.derivation == DerivationCheck::Await && self.plan.model == AttestationModel::Pull;
-            return Ok(if awaits { Step::FetchProof } else { Step::Done });
+        if model != self.plan.model {
+            return Err(TenantError::refused(format!("{agent} was added, but {}", model.mismatch(verifier))));
         }
+        info!(target: "keylime.tenant", "{agent} added to {verifier} after {} tries", self.failures);
+        self.failures = 0;
+        let awaits = self.plan.derivation == DerivationCheck::Await && self.plan.model == AttestationModel::Pull;
+        Ok(if awaits { Step::FetchProof } else { Step::Done })
+    }
+
+    fn unknown(&mut self, verifier: &str) -> Result<Step, TenantError> {
+        let agent = self.agent_name();
         self.failures += 1;
         let (tries, limit) = (self.failures, self.plan.retry.max_failures);
         let Some(delay) = self.plan.retry.delay_after(tries) else {

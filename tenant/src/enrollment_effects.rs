@@ -5,15 +5,17 @@ use tracing::{error, info};
 
 use crate::address::{Address, Scheme};
 use crate::agent_client::AgentClient;
+use crate::cli::AttestationModel;
 use crate::command::{MissingAgent, remove_enrolment, verifier_status};
 use crate::ek_trust;
 use crate::enrollment::Enrollment;
 use crate::enrollment_step::{Event, Material, Step};
 use crate::error::TenantError;
 use crate::http::{HttpClient, HttpError, Reply};
-use crate::output::{body_repr, compact, line};
+use crate::output::{body_repr, compact};
 use crate::payload;
 use crate::policies::{self, PolicySources};
+use crate::progress;
 use crate::session::Session;
 
 /// What the steps need.
@@ -71,7 +73,7 @@ impl EnrollmentEffects {
             }
             Step::FetchStatus => {
                 let known = verifier_status(&mut self.session, MissingAgent::Answer).await?;
-                Ok(Event::Status(if known.is_some() { 200 } else { 404 }))
+                Ok(known.map_or(Event::Unknown, |record| Event::Known(AttestationModel::of_record(&record))))
             }
             Step::FetchProof => {
                 let address = agent_address(enrollment)?;
@@ -84,7 +86,7 @@ impl EnrollmentEffects {
                 Ok(Event::Stopped)
             }
             Step::Wait(delay) => {
-                tokio::time::sleep(delay).await;
+                progress::wait(delay, &format!("waiting for {}", enrollment.agent_name())).await;
                 Ok(Event::Waited)
             }
             // The machine is done; there is nothing to perform and nothing to wait for.
@@ -111,7 +113,7 @@ impl EnrollmentEffects {
         if let Ok(reply) = &reply
             && reply.json().is_some()
         {
-            line(&body_repr(reply));
+            self.session.print(&body_repr(reply));
         }
         Ok(Event::Quote(reply))
     }

@@ -82,7 +82,7 @@ pub enum Step {
     DeliverShare(Box<Value>),
     /// Send the enrolment's body to the verifier; answer with [`Event::Enrolled`].
     Enrol,
-    /// Ask the verifier for the agent's state; answer with [`Event::Status`].
+    /// Ask the verifier for the agent's state; answer with [`Event::Known`] or [`Event::Unknown`].
     FetchStatus,
     /// Ask the agent for its proof; answer with [`Event::Proof`].
     FetchProof,
@@ -115,8 +115,10 @@ pub enum Event {
     ShareDelivered(Reply),
     /// The verifier's answer to the enrolment.
     Enrolled(Reply),
-    /// The HTTP status of the verifier's answer about the agent.
-    Status(u16),
+    /// The verifier knows the agent, and attests it in this model.
+    Known(AttestationModel),
+    /// The verifier does not know the agent (yet).
+    Unknown,
     /// The agent's answer to the challenge.
     Proof(Result<Reply, HttpError>),
     /// The attestation was stopped.

@@ -12,13 +12,14 @@
 
 pub mod address;
 pub mod agent_client;
-pub mod argument_parser;
+pub mod answer;
 pub mod ca_cli;
 pub mod ca_settings;
 pub mod certificate_package;
 pub mod cli;
 pub mod client_tls;
 pub mod command;
+pub mod completion;
 pub mod download;
 pub mod ek_trust;
 pub mod enrollment;
@@ -31,6 +32,8 @@ pub mod legacy_allowlist;
 pub mod output;
 pub mod payload;
 pub mod policies;
+pub mod policy_patch;
+pub mod progress;
 pub mod python_repr;
 pub mod registrar_client;
 pub mod retry_delay;
@@ -40,3 +43,5 @@ pub mod settings;
 pub mod verification_keys;
 pub mod verifier_client;
 pub mod version_negotiation;
+
+pub use keylime_arguments as argument_parser;

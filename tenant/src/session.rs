@@ -4,10 +4,12 @@ use keylime_engine::ids::AgentId;
 use tracing::warn;
 
 use crate::address::Address;
-use crate::cli::{DEFAULT_AGENT_ID, Options};
+use crate::answer::Answer;
+use crate::cli::{DEFAULT_AGENT_ID, Options, OutputForm};
 use crate::client_tls::ClientTls;
 use crate::error::TenantError;
 use crate::http::HttpClient;
+use crate::output::line;
 use crate::registrar_client::RegistrarClient;
 use crate::settings::Settings;
 use crate::verifier_client::VerifierClient;
@@ -25,6 +27,8 @@ pub struct Session {
     pub agent_id: String,
     /// The verifier.
     pub verifier: VerifierClient,
+    /// What the command learns, for `--json`.
+    pub answer: Answer,
     registrar: RegistrarClient,
 }
 
@@ -54,6 +58,7 @@ impl Session {
         Ok(Self {
             verifier: VerifierClient::new(http.clone(), verifier, None),
             registrar: RegistrarClient::new(http, registrar),
+            answer: Answer::default(),
             options,
             settings,
             tls,
@@ -78,6 +83,13 @@ impl Session {
             ));
         }
         Ok(&mut self.registrar)
+    }
+
+    /// Writes a line of results to standard output, unless one JSON document is to be there.
+    pub fn print(&self, text: &str) {
+        if self.options.form() == OutputForm::Lines {
+            line(text);
+        }
     }
 
     /// How the agent is called in messages when its address plays no part.

@@ -94,7 +94,7 @@ impl Settings {
         let text = |option: &str, fallback: &str| config.get_or(SECTION, option, fallback);
         let list = |option: &str, fallback: &[&str]| config.string_list(SECTION, option, fallback);
         let optional_path = |option: &str| {
-            config.get(SECTION, option).filter(|path| !path.is_empty()).map(|path| work_dir().join(path))
+            config.place(SECTION, option).filter(|path| !path.is_empty()).map(|path| work_dir().join(path))
         };
         let agent_mtls = match config.boolean(SECTION, "enable_agent_mtls", true)? {
             true => AgentMtls::Enabled,

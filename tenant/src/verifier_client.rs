@@ -70,6 +70,14 @@ impl VerifierClient {
         self.send(Method::Get, &agent(agent_id), Body::Empty).await
     }
 
+    /// Why an agent failed last, of a verifier that keeps that.
+    ///
+    /// # Errors
+    /// See [`VerifierClient::status`].
+    pub async fn explanation(&mut self, agent_id: &str) -> Result<Reply, TenantError> {
+        self.send(Method::Get, &format!("{}/explain", agent(agent_id)), Body::Empty).await
+    }
+
     /// The ids of agents, of this verifier or, without an id, of all.
     ///
     /// # Errors

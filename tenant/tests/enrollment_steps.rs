@@ -123,9 +123,9 @@ fn a_pull_enrolment_goes_through_every_check() {
     assert_eq!(body["auth_tag"], payload_key::tag(&k, &run.machine.plan().agent_id));
     assert_eq!(run.next(Event::ShareDelivered(reply(200, &json!({})))), Step::Enrol);
     assert_eq!(run.next(Event::Enrolled(reply(200, &json!({})))), Step::FetchStatus);
-    assert_eq!(run.next(Event::Status(404)), Step::Wait(Duration::from_secs(2)));
+    assert_eq!(run.next(Event::Unknown), Step::Wait(Duration::from_secs(2)));
     assert_eq!(run.next(Event::Waited), Step::FetchStatus);
-    assert_eq!(run.next(Event::Status(200)), Step::FetchProof);
+    assert_eq!(run.next(Event::Known(AttestationModel::Pull)), Step::FetchProof);
     assert_eq!(run.next(Event::Proof(Ok(reply(400, &json!({}))))), Step::Wait(Duration::from_secs(2)));
     assert_eq!(run.next(Event::Waited), Step::FetchProof);
     let proof = payload_key::tag(&k, "abcdefghij0123456789");
@@ -166,7 +166,7 @@ fn without_payload_no_share_is_sent_and_the_body_has_every_member() {
     assert_eq!((&body["cloudagent_port"], &body["verifier_port"]), (&json!(9002), &json!("8881")));
     assert_eq!((&body["metadata"], &body["supported_version"]), (&json!("{}"), &json!("2.5")));
     run.next(Event::Enrolled(reply(200, &json!({}))));
-    assert_eq!(run.next(Event::Status(200)), Step::Done);
+    assert_eq!(run.next(Event::Known(AttestationModel::Pull)), Step::Done);
 }
 
 #[test]
@@ -186,7 +186,30 @@ fn a_push_agent_is_never_contacted() {
     assert_eq!(run.next(Event::Material(Box::new(material))), Step::Enrol);
     assert_eq!(run.machine.body(&Address::new("v", "1"))["supported_version"], "2.6");
     run.next(Event::Enrolled(reply(200, &json!({}))));
-    assert_eq!(run.next(Event::Status(200)), Step::Done);
+    assert_eq!(run.next(Event::Known(AttestationModel::Push)), Step::Done);
+}
+
+#[test]
+fn a_verifier_of_the_other_model_is_named() {
+    let enrolled = |own: AttestationModel| {
+        let mut run = Run::new(|plan| plan.model = own);
+        run.next(Event::Started);
+        run.next(registration(|members| members["mtls_cert"] = json!("disabled")));
+        if own == AttestationModel::Pull {
+            run.next(versions());
+        }
+        run.next(Event::Material(Box::default()));
+        if own == AttestationModel::Pull {
+            run.next(quote());
+            run.next(Event::Endorsement(Endorsement::Accepted));
+        }
+        run.next(Event::Enrolled(reply(200, &json!({}))));
+        run
+    };
+    let polled = enrolled(AttestationModel::Push).fails(Event::Known(AttestationModel::Pull));
+    assert!(polled.contains("mode = pull") && polled.contains("--push-model"), "{polled}");
+    let waited_for = enrolled(AttestationModel::Pull).fails(Event::Known(AttestationModel::Push));
+    assert!(waited_for.contains("mode = push"), "{waited_for}");
 }
 
 #[test]
@@ -287,10 +310,10 @@ fn refusals_of_the_verifier_are_explained() {
     run.next(Event::Endorsement(Endorsement::Accepted));
     run.next(Event::Enrolled(reply(200, &json!({}))));
     for _ in 0..2 {
-        assert!(matches!(run.next(Event::Status(404)), Step::Wait(_)));
+        assert!(matches!(run.next(Event::Unknown), Step::Wait(_)));
         run.next(Event::Waited);
     }
-    assert!(run.fails(Event::Status(404)).contains("was not added to"));
+    assert!(run.fails(Event::Unknown).contains("was not added to"));
 }
 
 #[test]
@@ -301,7 +324,7 @@ fn an_enrolment_without_proof_is_stopped_before_it_fails() {
         run.next(Event::Endorsement(Endorsement::Accepted));
         run.next(Event::ShareDelivered(reply(200, &json!({}))));
         run.next(Event::Enrolled(reply(200, &json!({}))));
-        assert_eq!(run.next(Event::Status(200)), Step::FetchProof);
+        assert_eq!(run.next(Event::Known(AttestationModel::Pull)), Step::FetchProof);
         run
     };
     let mut run = at_proof();

@@ -20,15 +20,22 @@ const TOP_LEVEL: [&str; 12] = [
 ];
 
 /// What each crate may depend on, of this workspace. `tests`, `bench` and the harness may depend on anything.
-const LAYERS: [(&str, &[&str]); 8] = [
+const LAYERS: [(&str, &[&str]); 12] = [
     ("engine", &[]),
     ("schema/settings", &[]),
+    ("schema/settings/upgrade", &["keylime-settings"]),
     ("schema/pki", &["keylime-settings"]),
     ("schema", &["keylime-engine"]),
     ("actors", &["keylime-engine", "keylime-schema", "keylime-settings", "keylime-pki"]),
     ("gateway", &["keylime-engine", "keylime-schema", "keylime-settings", "keylime-pki", "keylime-actors"]),
-    ("agent", &["keylime-engine", "keylime-schema", "keylime-settings", "keylime-pki"]),
-    ("tenant", &["keylime-engine", "keylime-schema", "keylime-settings", "keylime-pki", "keylime-actors"]),
+    ("agent/soft_tpm", &["keylime-engine"]),
+    ("agent", &["keylime-engine", "keylime-schema", "keylime-settings", "keylime-pki", "keylime-soft-tpm"]),
+    (
+        "tenant",
+        &["keylime-engine", "keylime-schema", "keylime-settings", "keylime-pki", "keylime-actors", "keylime-arguments"],
+    ),
+    ("tenant/arguments", &[]),
+    ("tenant/policy-tools", &["keylime-engine", "keylime-schema", "keylime-arguments"]),
 ];
 
 /// What the pure core must never depend on.

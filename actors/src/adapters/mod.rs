@@ -1,6 +1,8 @@
 //! The outside world behind the traits of [`crate::ports`].
 
 mod agent_columns;
+mod attestation_rows;
+mod evidence_columns;
 mod insert_rows;
 mod json_column;
 mod key_lists;
@@ -8,6 +10,7 @@ mod outbox_rows;
 mod policy_rows;
 pub mod registrar_store;
 mod row;
+pub mod session_rows;
 mod store_fault;
 pub mod verifier_store;
 mod verifier_write;

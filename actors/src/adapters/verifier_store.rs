@@ -3,13 +3,15 @@
 use super::policy_rows::{self, BootPolicies, NewPolicy, PolicyTable, RuntimePolicies};
 use super::row::Row;
 use super::store_fault::{ATTEMPTS, store_error};
-use super::{agent_columns, outbox_rows, verifier_write};
+use super::{agent_columns, attestation_rows, outbox_rows, verifier_write};
 use crate::ports::{
     AgentPage, AgentRecord, BootPolicyRecord, NewBootPolicy, NewRuntimePolicy, OutboxRow, PolicyStoreError,
     RuntimePolicyRecord, StoreError, VerifierStore, VerifierWrite, WriteOutcome,
 };
 use async_trait::async_trait;
+use keylime_engine::evidence::attestation::{Attestation, AttestationIndex};
 use keylime_engine::ids::AgentId;
+use keylime_engine::lifecycle::push_restore::StoredAttestation;
 use keylime_schema::database::entity::verifier_agent::{self, Column};
 use keylime_schema::database::{Database, Fault};
 use sea_orm::sea_query::{Order, Query, SelectStatement};
@@ -236,6 +238,24 @@ impl VerifierStore for SqlVerifierStore {
 
     async fn delete_boot_policy(&self, name: &str) -> Result<(), PolicyStoreError> {
         self.change_policy::<BootPolicies>(PolicyChange::Delete(name)).await.map(|_| ())
+    }
+
+    async fn attestation_summaries(&self, agent_ids: &[&str]) -> Result<Vec<(AgentId, StoredAttestation)>, StoreError> {
+        attestation_rows::summaries(self.db.reader(), self.db.engine(), agent_ids)
+            .await
+            .map_err(|error| store_error(&error))
+    }
+
+    async fn attestations(&self, agent_id: &str, limit: u64) -> Result<Vec<Attestation>, StoreError> {
+        attestation_rows::newest(self.db.reader(), self.db.engine(), agent_id, limit)
+            .await
+            .map_err(|error| store_error(&error))
+    }
+
+    async fn attestation(&self, agent_id: &str, index: AttestationIndex) -> Result<Option<Attestation>, StoreError> {
+        attestation_rows::one(self.db.reader(), self.db.engine(), (agent_id, index))
+            .await
+            .map_err(|error| store_error(&error))
     }
 
     async fn outbox_pending(&self, limit: u64) -> Result<Vec<OutboxRow>, StoreError> {

@@ -10,8 +10,10 @@ use super::policy_rows::{self, BootPolicies, NewPolicy, PolicyTable, RuntimePoli
 use super::row::Row;
 use super::store_fault::{ATTEMPTS, store_error};
 use super::write_wave::{Wave, waves};
-use super::{agent_columns, outbox_rows};
+use super::{agent_columns, attestation_rows, outbox_rows};
 use crate::ports::{AgentProgress, AgentRecord, OutboxRow, PolicyChoice, StoreError, VerifierWrite, WriteOutcome};
+use keylime_engine::evidence::attestation::{Attestation, AttestationIndex};
+use keylime_engine::lifecycle::Occurrence;
 use keylime_engine::lifecycle::operational_state::OperationalState;
 use keylime_schema::database::entity::verifier_agent::{self, Column};
 use keylime_schema::database::entity::{attestation, evidence_item};
@@ -104,7 +106,9 @@ impl<'a> Writer<'a> {
         for wave in waves(self.batch) {
             let mut states = self.states(&wave).await?;
             self.enrol(&wave.enrol, &mut states, &mut outcomes).await?;
+            self.receive(&wave.receive, &states, &mut outcomes).await?;
             self.progress(&wave.progress, &mut states, &mut outcomes).await?;
+            self.discard(&wave.discard, &states, &mut outcomes).await?;
             self.set_states(&wave.set_state, &mut states, &mut outcomes).await?;
             self.delete(&wave.delete, &mut states, &mut outcomes).await?;
             self.delivered(&wave.delivered).await?;
@@ -114,11 +118,12 @@ impl<'a> Writer<'a> {
 
     /// Reads and locks the agents of a wave, in the order of their ids so that two processes do not deadlock.
     async fn states(&self, wave: &Wave) -> Result<States, DbErr> {
-        let mut ids: Vec<&str> = [&wave.enrol, &wave.progress, &wave.set_state, &wave.delete]
-            .into_iter()
-            .flatten()
-            .filter_map(|index| agent_of(&self.batch[*index]))
-            .collect();
+        let mut ids: Vec<&str> =
+            [&wave.enrol, &wave.receive, &wave.progress, &wave.discard, &wave.set_state, &wave.delete]
+                .into_iter()
+                .flatten()
+                .filter_map(|index| agent_of(&self.batch[*index]))
+                .collect();
         ids.sort_unstable();
         ids.dedup();
         let mut states = States::with_capacity(ids.len());
@@ -150,6 +155,9 @@ impl<'a> Writer<'a> {
                 VerifierWrite::Progress { .. }
                 | VerifierWrite::SetState { .. }
                 | VerifierWrite::Delete { .. }
+                | VerifierWrite::ReceiveEvidence { .. }
+                | VerifierWrite::Conclude { .. }
+                | VerifierWrite::DiscardAttestation { .. }
                 | VerifierWrite::OutboxDelivered { .. } => None,
             })
             .collect();
@@ -220,8 +228,21 @@ impl<'a> Writer<'a> {
         // Of several changes of one agent the last one counts; the notices of all do.
         let mut latest: BTreeMap<&str, &AgentProgress> = BTreeMap::new();
         let mut notices: Vec<&OutboxRow> = Vec::new();
+        let mut judged: Vec<(&str, &Attestation)> = Vec::new();
+        let mut pruned: Vec<(&str, AttestationIndex)> = Vec::new();
         for index in indexes {
-            let VerifierWrite::Progress { progress, outbox } = &self.batch[*index] else { continue };
+            let (progress, outbox, conclusion) = match &self.batch[*index] {
+                VerifierWrite::Progress { progress, outbox } => (progress, outbox, None),
+                VerifierWrite::Conclude { progress, attestation, prune, outbox } => {
+                    (progress, outbox, Some((attestation, prune)))
+                }
+                VerifierWrite::Enrol { .. }
+                | VerifierWrite::SetState { .. }
+                | VerifierWrite::Delete { .. }
+                | VerifierWrite::ReceiveEvidence { .. }
+                | VerifierWrite::DiscardAttestation { .. }
+                | VerifierWrite::OutboxDelivered { .. } => continue,
+            };
             match states.get_mut(progress.agent_id.as_str()) {
                 None => outcomes[*index] = WriteOutcome::Gone { stored_state: None },
                 Some(stored) if is_stopped(*stored) => {
@@ -231,13 +252,61 @@ impl<'a> Writer<'a> {
                     *stored = progress.operational_state;
                     latest.insert(progress.agent_id.as_str(), progress);
                     notices.extend(outbox);
+                    if let Some((attestation, prune)) = conclusion {
+                        judged.push((progress.agent_id.as_str(), attestation));
+                        pruned.extend(prune.iter().map(|index| (progress.agent_id.as_str(), *index)));
+                    }
                 }
             }
         }
         let rows = latest.into_values().map(agent_columns::progress_row).collect();
         let update = agent_columns::progress_update();
         insert_rows(self.db, verifier_agent::Entity, &agent_columns::PROGRESS, rows, Some(&update)).await?;
-        outbox_rows::insert(self.db, &notices).await
+        outbox_rows::insert(self.db, &notices).await?;
+        attestation_rows::upsert(self.db, &judged).await?;
+        for (agent_id, attestation) in judged {
+            attestation_rows::certify(self.db, agent_id, attestation).await?;
+        }
+        attestation_rows::delete(self.db, &pruned).await
+    }
+
+    async fn receive(&self, indexes: &[usize], states: &States, outcomes: &mut [WriteOutcome]) -> Result<(), DbErr> {
+        let mut received: Vec<(&str, &Attestation)> = Vec::new();
+        let mut again: Vec<(&str, AttestationIndex)> = Vec::new();
+        for index in indexes {
+            let VerifierWrite::ReceiveEvidence { agent_id, attestation, occurrence } = &self.batch[*index] else {
+                continue;
+            };
+            match states.get(agent_id.as_str()) {
+                None => outcomes[*index] = WriteOutcome::Gone { stored_state: None },
+                Some(stored) if is_stopped(*stored) => {
+                    outcomes[*index] = WriteOutcome::Gone { stored_state: *stored };
+                }
+                Some(_) => {
+                    received.push((agent_id.as_str(), attestation));
+                    if *occurrence == Occurrence::Again {
+                        again.push((agent_id.as_str(), attestation.index));
+                    }
+                }
+            }
+        }
+        attestation_rows::delete_evidence(self.db, &again).await?;
+        attestation_rows::upsert(self.db, &received).await?;
+        attestation_rows::insert_evidence(self.db, &received).await
+    }
+
+    async fn discard(&self, indexes: &[usize], states: &States, outcomes: &mut [WriteOutcome]) -> Result<(), DbErr> {
+        let mut discarded: Vec<(&str, AttestationIndex)> = Vec::new();
+        for index in indexes {
+            let VerifierWrite::DiscardAttestation { agent_id, index: attestation } = &self.batch[*index] else {
+                continue;
+            };
+            match states.get(agent_id.as_str()) {
+                None => outcomes[*index] = WriteOutcome::Gone { stored_state: None },
+                Some(_) => discarded.push((agent_id.as_str(), *attestation)),
+            }
+        }
+        attestation_rows::delete(self.db, &discarded).await
     }
 
     async fn set_states(
@@ -312,6 +381,9 @@ impl<'a> Writer<'a> {
                 VerifierWrite::OutboxDelivered { id, notifier } => Some((*id, *notifier)),
                 VerifierWrite::Enrol { .. }
                 | VerifierWrite::Progress { .. }
+                | VerifierWrite::ReceiveEvidence { .. }
+                | VerifierWrite::Conclude { .. }
+                | VerifierWrite::DiscardAttestation { .. }
                 | VerifierWrite::SetState { .. }
                 | VerifierWrite::Delete { .. } => None,
             })
@@ -376,8 +448,13 @@ fn is_stopped(stored: Option<i32>) -> bool {
 fn agent_of(write: &VerifierWrite) -> Option<&str> {
     match write {
         VerifierWrite::Enrol { agent, .. } => Some(agent.agent_id.as_str()),
-        VerifierWrite::Progress { progress, .. } => Some(progress.agent_id.as_str()),
-        VerifierWrite::SetState { agent_id, .. } | VerifierWrite::Delete { agent_id } => Some(agent_id.as_str()),
+        VerifierWrite::Progress { progress, .. } | VerifierWrite::Conclude { progress, .. } => {
+            Some(progress.agent_id.as_str())
+        }
+        VerifierWrite::SetState { agent_id, .. }
+        | VerifierWrite::Delete { agent_id }
+        | VerifierWrite::ReceiveEvidence { agent_id, .. }
+        | VerifierWrite::DiscardAttestation { agent_id, .. } => Some(agent_id.as_str()),
         VerifierWrite::OutboxDelivered { .. } => None,
     }
 }

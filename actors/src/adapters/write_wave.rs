@@ -8,7 +8,9 @@ use std::collections::HashMap;
 #[allow(missing_docs, reason = "the fields are the kinds of VerifierWrite")]
 pub(super) struct Wave {
     pub enrol: Vec<usize>,
+    pub receive: Vec<usize>,
     pub progress: Vec<usize>,
+    pub discard: Vec<usize>,
     pub set_state: Vec<usize>,
     pub delete: Vec<usize>,
     pub delivered: Vec<usize>,
@@ -18,7 +20,9 @@ pub(super) struct Wave {
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Kind {
     Enrol,
+    Receive,
     Progress,
+    Discard,
     SetState,
     Delete,
 }
@@ -32,7 +36,11 @@ pub(super) fn waves(batch: &[VerifierWrite]) -> Vec<Wave> {
     for (index, write) in batch.iter().enumerate() {
         let (agent, kind) = match write {
             VerifierWrite::Enrol { agent, .. } => (agent.agent_id.as_str(), Kind::Enrol),
-            VerifierWrite::Progress { progress, .. } => (progress.agent_id.as_str(), Kind::Progress),
+            VerifierWrite::ReceiveEvidence { agent_id, .. } => (agent_id.as_str(), Kind::Receive),
+            VerifierWrite::Progress { progress, .. } | VerifierWrite::Conclude { progress, .. } => {
+                (progress.agent_id.as_str(), Kind::Progress)
+            }
+            VerifierWrite::DiscardAttestation { agent_id, .. } => (agent_id.as_str(), Kind::Discard),
             VerifierWrite::SetState { agent_id, .. } => (agent_id.as_str(), Kind::SetState),
             VerifierWrite::Delete { agent_id } => (agent_id.as_str(), Kind::Delete),
             VerifierWrite::OutboxDelivered { .. } => {
@@ -49,7 +57,9 @@ pub(super) fn waves(batch: &[VerifierWrite]) -> Vec<Wave> {
         latest.insert(agent, kind);
         match kind {
             Kind::Enrol => wave.enrol.push(index),
+            Kind::Receive => wave.receive.push(index),
             Kind::Progress => wave.progress.push(index),
+            Kind::Discard => wave.discard.push(index),
             Kind::SetState => wave.set_state.push(index),
             Kind::Delete => wave.delete.push(index),
         }

@@ -92,7 +92,7 @@ impl BatchWriter {
             let _ = reply.send(Err(StoreError::Unavailable("the writer is overloaded or stopping".to_owned())));
             return receipt;
         }
-        if let VerifierWrite::Progress { progress, .. } = &write {
+        if let VerifierWrite::Progress { progress, .. } | VerifierWrite::Conclude { progress, .. } = &write {
             queue.soon.remove(&progress.agent_id);
         }
         queue.durable.push_back(Durable { write, keep, attempts: 0, reply });

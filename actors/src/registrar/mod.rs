@@ -16,6 +16,8 @@ mod record_conversion;
 mod registrar_handle;
 mod registration_shard;
 mod registration_task;
+mod store_location;
 
 pub use api::*;
 pub use registrar_handle::{RegistrarHandle, RegistrarOptions, start};
+pub use store_location::StoreLocation;

@@ -4,6 +4,7 @@ use super::api::{ActivateError, DeleteError, RegisterAgent, RegisterError};
 use super::group_commit::{CommitBounds, GroupCommit};
 use super::known_ids::KnownIds;
 use super::registration_shard::{Command, RegistrationShard, ShardContext};
+use super::store_location::StoreLocation;
 use crate::ports::{RegistrarStore, RegistrationRecord, StoreError};
 use crate::runtime::cpu_pool::CpuPool;
 use actix::{Actor, Addr};
@@ -11,7 +12,6 @@ use actix_rt::{Arbiter, System};
 use keylime_engine::identity::registration::RegistrationRules;
 use parking_lot::Mutex;
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -33,7 +33,7 @@ pub struct RegistrarOptions {
     /// `tpm_identity` and `malformed_cert_action`.
     pub rules: RegistrationRules,
     /// `[tenant] tpm_cert_store`: certificates of the authorities that issue IAK and IDevID certificates.
-    pub tpm_cert_store: PathBuf,
+    pub tpm_cert_store: StoreLocation,
 }
 
 impl Default for RegistrarOptions {
@@ -45,7 +45,7 @@ impl Default for RegistrarOptions {
             commit_linger: Duration::from_millis(3),
             commit_batch: 256,
             rules: RegistrationRules::default(),
-            tpm_cert_store: PathBuf::from("/var/lib/keylime/tpm_cert_store"),
+            tpm_cert_store: StoreLocation::at("/var/lib/keylime/tpm_cert_store"),
         }
     }
 }

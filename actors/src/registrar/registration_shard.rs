@@ -7,13 +7,13 @@ use super::group_commit::GroupCommit;
 use super::known_ids::KnownIds;
 use super::recent_registrations::{Memory, RecentRegistrations};
 use super::registration_task;
+use super::store_location::StoreLocation;
 use crate::ports::RegistrarStore;
 use crate::runtime::cpu_pool::CpuPool;
 use actix::{Actor, Addr, AsyncContext, Context, Handler, Message};
 use hashbrown::HashMap;
 use keylime_engine::identity::registration::RegistrationRules;
 use std::collections::VecDeque;
-use std::path::PathBuf;
 use std::sync::Arc;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
@@ -23,7 +23,7 @@ pub(super) struct ShardContext {
     pub(super) writer: GroupCommit,
     pub(super) pool: CpuPool,
     pub(super) rules: RegistrationRules,
-    pub(super) tpm_cert_store: PathBuf,
+    pub(super) tpm_cert_store: StoreLocation,
     pub(super) known: KnownIds,
 }
 

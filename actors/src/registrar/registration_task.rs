@@ -106,8 +106,8 @@ async fn authorities(context: &ShardContext, request: &RegisterAgent) -> std::io
     if !brings("iak_cert") && !brings("idevid_cert") {
         return Ok(CertificateStore::default());
     }
-    let directory = context.tpm_cert_store.clone();
-    tokio::task::spawn_blocking(move || certificate_store_directory::read(&directory))
+    let location = context.tpm_cert_store.clone();
+    tokio::task::spawn_blocking(move || certificate_store_directory::read(&location.path()?))
         .await
         .map_err(std::io::Error::other)?
 }

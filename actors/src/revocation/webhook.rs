@@ -60,6 +60,41 @@ impl Webhook {
             .map_err(|error| InvalidWebhook::Client(error.to_string()))?;
         Ok(Self { client, url, window: options.window })
     }
+
+    /// Why a receiver was not reached, in the words that operators' scripts look for. The rest of the URL may hold a
+    /// credential and is left out.
+    fn explain(&self, error: reqwest::Error) -> String {
+        let pool = if self.url.scheme() == "https" { "HTTPSConnectionPool" } else { "HTTPConnectionPool" };
+        let host = self.url.host_str().unwrap_or_default();
+        let port = self.url.port_or_known_default().unwrap_or_default();
+        let error = error.without_url();
+        let mut reason = error.to_string();
+        let mut source = std::error::Error::source(&error);
+        while let Some(cause) = source {
+            let io = cause.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+            let tls = cause.downcast_ref().or_else(|| io.and_then(|inner| inner.downcast_ref()));
+            reason = match tls {
+                Some(rustls::Error::InvalidCertificate(problem)) => certificate_reason(problem),
+                Some(_) | None => cause.to_string(),
+            };
+            source = cause.source();
+        }
+        format!("{pool}(host='{host}', port={port}): {reason}")
+    }
+}
+
+/// A certificate's problem in OpenSSL's words where it has any.
+fn certificate_reason(problem: &rustls::CertificateError) -> String {
+    use rustls::CertificateError as Problem;
+    let words = match problem {
+        // The receiver's chain ends in an authority that trusted_server_ca does not name.
+        Problem::UnknownIssuer => "self-signed certificate in certificate chain".to_owned(),
+        Problem::Expired | Problem::ExpiredContext { .. } => "certificate has expired".to_owned(),
+        Problem::NotValidYet | Problem::NotValidYetContext { .. } => "certificate is not yet valid".to_owned(),
+        Problem::Revoked => "certificate revoked".to_owned(),
+        other => other.to_string(),
+    };
+    format!("certificate verify failed: {words}")
 }
 
 #[async_trait]
@@ -77,8 +112,7 @@ impl Notifier for Webhook {
             self.client.post(self.url.clone()).header(CONTENT_TYPE, "application/json").body(row.body.clone());
         let status = match request.send().await {
             Ok(response) => response.status(),
-            // The URL may hold a credential and is left out.
-            Err(error) => return Delivery::Away(error.without_url().to_string()),
+            Err(error) => return Delivery::Away(self.explain(error)),
         };
         if status.is_success() {
             Delivery::Confirmed
@@ -87,5 +121,17 @@ impl Notifier for Webhook {
         } else {
             Delivery::Refused(format!("webhook answered {status}"))
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn certificates_are_refused_in_openssl_s_words() {
+        let reason = certificate_reason(&rustls::CertificateError::UnknownIssuer);
+        assert_eq!(reason, "certificate verify failed: self-signed certificate in certificate chain");
+        assert!(certificate_reason(&rustls::CertificateError::BadSignature).starts_with("certificate verify failed: "));
     }
 }

@@ -1,6 +1,7 @@
 //! The clock adapter; nothing else in this crate reads a clock.
 
 use crate::ports::Clock;
+use keylime_engine::evidence::attestation::WallMicros;
 use keylime_engine::time::{Now, Timestamp};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
@@ -32,6 +33,11 @@ impl Clock for SystemClock {
             at: Timestamp(self.anchor_millis.saturating_add(elapsed)),
             wall_seconds: i64::try_from(wall_millis() / 1000).unwrap_or(i64::MAX),
         }
+    }
+
+    fn wall_micros(&self) -> WallMicros {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        WallMicros(i64::try_from(since.as_micros()).unwrap_or(i64::MAX))
     }
 }
 

@@ -5,6 +5,7 @@ use crate::runtime::admission::Permit;
 use crate::runtime::deadline_slot::{DeadlineSlot, Fired};
 use crate::runtime::exit_guard::ExitGuard;
 use crate::verifier::agent_material::AgentMaterial;
+use crate::verifier::failure_log::write_log_lines;
 use crate::verifier::policy_cache::AgentPolicies;
 use crate::verifier::shard_context::ShardContext;
 use crate::verifier::status::AgentSnapshot;
@@ -17,6 +18,7 @@ use keylime_engine::lifecycle::{
     transition,
 };
 use keylime_engine::time::{Now, Timestamp};
+use keylime_engine::verdict::Failures;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -155,7 +157,7 @@ impl AgentActor {
     fn deadline_reached(&mut self, at: Timestamp, reason: DeadlineReason, now: Now, ctx: &mut Context<Self>) {
         let asks = match reason {
             DeadlineReason::NextAttestation | DeadlineReason::RetryBackoff => true,
-            DeadlineReason::ReplyTimeout => false,
+            DeadlineReason::ReplyTimeout | DeadlineReason::SilenceTimeout => false,
         };
         if asks {
             if let Some(delay) = self.no_admission() {
@@ -227,15 +229,11 @@ impl AgentActor {
             }
             Verdict::Failed { failures, .. } => {
                 metrics::counter!("keylime_verifier_attestations_total", "outcome" => "failed").increment(1);
-                let details: Vec<String> = failures
-                    .as_slice()
-                    .iter()
-                    .take(MAX_DETAILS)
-                    .map(|failure| bounded(format!("{}: {}", failure.event_id(), failure.context())))
-                    .collect();
+                let details = failure_details(failures);
                 tracing::warn!(target: "keylime.verifier", agent_id = %self.material.agent_id,
                     failures = failures.as_slice().len(), first = %details.first().map_or("", String::as_str),
                     "attestation failed");
+                write_log_lines(self.material.agent_id.as_str(), failures);
                 self.failure_details = Some(details.into());
             }
             Verdict::BoottimeChanged { .. } => {
@@ -247,6 +245,9 @@ impl AgentActor {
             }
         }
         self.advance(Input::Appraised(ticket, Box::new(verdict)), ctx);
+        if self.state.as_ref().is_some_and(|state| state.phase == Phase::Ended(Ending::InvalidQuote)) {
+            tracing::warn!(target: "keylime.verifier", "Agent {} failed, stopping polling", self.material.agent_id);
+        }
     }
 
     fn note_unreachable(&mut self, reason: &str) {
@@ -295,13 +296,9 @@ impl AgentActor {
             if !stores {
                 return if command == Command::Delete { CommandOutcome::Accepted } else { CommandOutcome::Done };
             }
-            match tokio::time::timeout(COMMAND_PATIENCE, receipt).await {
-                Ok(Ok(Ok(WriteOutcome::Gone { .. }))) if command != Command::Delete => CommandOutcome::Done,
-                Ok(Ok(Ok(WriteOutcome::Refused(reason)))) => CommandOutcome::NotStored(StoreError::Internal(reason)),
-                Ok(Ok(Ok(_))) if is_under_way => CommandOutcome::Accepted,
-                Ok(Ok(Ok(_))) => CommandOutcome::Done,
-                Ok(Ok(Err(error))) => CommandOutcome::NotStored(error),
-                Ok(Err(_)) | Err(_) => CommandOutcome::NotStored(StoreError::Unavailable("not stored in time".into())),
+            match await_stored(command, receipt).await {
+                CommandOutcome::Done if is_under_way => CommandOutcome::Accepted,
+                outcome => outcome,
             }
         })
     }
@@ -374,6 +371,30 @@ impl Handler<Tell> for AgentActor {
             Tell::End => actor.end(ctx),
         });
     }
+}
+
+/// What became of a command whose write has this receipt.
+pub(super) async fn await_stored(
+    command: Command,
+    receipt: oneshot::Receiver<Result<WriteOutcome, StoreError>>,
+) -> CommandOutcome {
+    match tokio::time::timeout(COMMAND_PATIENCE, receipt).await {
+        Ok(Ok(Ok(WriteOutcome::Gone { .. }))) if command != Command::Delete => CommandOutcome::Done,
+        Ok(Ok(Ok(WriteOutcome::Refused(reason)))) => CommandOutcome::NotStored(StoreError::Internal(reason)),
+        Ok(Ok(Ok(_))) => CommandOutcome::Done,
+        Ok(Ok(Err(error))) => CommandOutcome::NotStored(error),
+        Ok(Err(_)) | Err(_) => CommandOutcome::NotStored(StoreError::Unavailable("not stored in time".into())),
+    }
+}
+
+/// Failures for people.
+pub(super) fn failure_details(failures: &Failures) -> Vec<String> {
+    failures
+        .as_slice()
+        .iter()
+        .take(MAX_DETAILS)
+        .map(|failure| bounded(format!("{}: {}", failure.event_id(), failure.context())))
+        .collect()
 }
 
 /// Leaves a panic's or an error's text readable, but bounded: an agent chooses parts of it.

@@ -88,7 +88,9 @@ impl AgentActor {
                 next_attestation(state.due, now.at, self.shard.system.settings.quote_interval)
             }
             (DeadlineReason::ReplyTimeout, None)
-            | (DeadlineReason::NextAttestation | DeadlineReason::RetryBackoff, _) => at,
+            | (DeadlineReason::NextAttestation | DeadlineReason::RetryBackoff | DeadlineReason::SilenceTimeout, _) => {
+                at
+            }
         }
     }
 
@@ -366,7 +368,7 @@ enum Undelivered {
     Unusable(String),
 }
 
-fn unsendable(agent_id: &keylime_engine::ids::AgentId, reason: &str) -> Vec<crate::ports::OutboxRow> {
+pub(super) fn unsendable(agent_id: &keylime_engine::ids::AgentId, reason: &str) -> Vec<crate::ports::OutboxRow> {
     metrics::counter!("keylime_verifier_unsendable_notices_total").increment(1);
     tracing::error!(target: "keylime.revocation", %agent_id, reason, "the revocation notice cannot be composed");
     Vec::new()

@@ -48,13 +48,16 @@ pub enum AgentTls {
     Disabled,
 }
 
-impl AgentMaterial {
-    /// Decodes an enrolment; what many agents have in common is shared through `shared`.
+impl EvidenceTerms {
+    /// Decodes what an enrolment says of evidence; what many agents have in common is shared through `shared`.
     ///
     /// # Errors
     /// Something cannot be attested with; the text says what.
-    pub fn from_record(record: &AgentRecord, tls: AgentTls, shared: &SharedTerms) -> Result<Self, String> {
-        let endpoint = endpoint(record, tls)?;
+    pub fn from_record(
+        record: &AgentRecord,
+        tpm_policy: Arc<SharedTpmPolicy>,
+        shared: &SharedTerms,
+    ) -> Result<Self, String> {
         let attestation_key = AgentKey::from_base64(&record.ak_tpm, shared.key_retention())
             .map_err(|error| format!("ak_tpm is unusable: {error}"))?;
         let keyring = match record.ima_sign_verification_keys.as_str() {
@@ -63,18 +66,23 @@ impl AgentMaterial {
                 .map_err(|error| format!("ima_sign_verification_keys are unusable: {error}"))?
                 .map(Box::new),
         };
+        Ok(Self { attestation_key, tpm_policy, accepted: shared.accept_lists(record), keyring })
+    }
+}
+
+impl AgentMaterial {
+    /// Decodes an enrolment; what many agents have in common is shared through `shared`.
+    ///
+    /// # Errors
+    /// Something cannot be attested with; the text says what.
+    pub fn from_record(record: &AgentRecord, tls: AgentTls, shared: &SharedTerms) -> Result<Self, String> {
         Ok(Self {
             agent_id: record.agent_id.clone(),
-            endpoint: Arc::new(endpoint),
+            endpoint: Arc::new(endpoint(record, tls)?),
             has_share: record.v.as_deref().is_some_and(|v| !v.is_empty()),
             runtime_policy_id: record.runtime_policy_id,
             boot_policy_id: record.boot_policy_id,
-            terms: Some(EvidenceTerms {
-                attestation_key,
-                tpm_policy: shared.tpm_policy(&record.tpm_policy)?,
-                accepted: shared.accept_lists(record),
-                keyring,
-            }),
+            terms: Some(EvidenceTerms::from_record(record, shared.tpm_policy(&record.tpm_policy)?, shared)?),
         })
     }
 

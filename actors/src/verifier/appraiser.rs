@@ -2,7 +2,10 @@
 
 use crate::verifier::agent_material::AgentMaterial;
 use crate::verifier::policy_cache::AgentPolicies;
+use crate::verifier::push_material::PushMaterial;
 use bytes::Bytes;
+use keylime_engine::appraise::{PushVerdict, unjudgeable};
+use keylime_engine::evidence::attestation::Attestation;
 use keylime_engine::ima::ImaState;
 use keylime_engine::lifecycle::{ApiVersion, QuoteNonce, Verdict};
 use keylime_engine::tpm::clock_info::ClockInfo;
@@ -31,8 +34,30 @@ pub struct AppraisalJob {
     pub version: ApiVersion,
 }
 
+/// Everything the appraisal of a push agent's evidence depends on.
+#[derive(Debug, Clone)]
+pub struct PushAppraisalJob {
+    /// The agent's enrolment.
+    pub material: Arc<PushMaterial>,
+    /// The operator's policies for it.
+    pub policies: Arc<AgentPolicies>,
+    /// Its evidence.
+    pub attestation: Arc<Attestation>,
+    /// State of the measurement list after the last attestation that passed.
+    pub ima: ImaState,
+    /// TPM clock of the last authentic quote.
+    pub clock: ClockInfo,
+    /// Number of attestations that passed before this one.
+    pub attestation_count: u64,
+}
+
 /// Judges evidence. Implementations are total: they never fail, and a panic is caught by the caller.
 pub trait Appraiser: Send + Sync + 'static {
     /// The verdict.
     fn appraise(&self, job: &AppraisalJob) -> Verdict;
+
+    /// The verdict on the evidence of a push agent.
+    fn appraise_push(&self, _job: &PushAppraisalJob) -> PushVerdict {
+        unjudgeable("this appraiser does not judge the evidence of push agents".to_owned())
+    }
 }

@@ -1,8 +1,10 @@
 //! The production appraiser: hands a job to the engine.
 
-use crate::verifier::appraiser::{AppraisalJob, Appraiser};
+use crate::verifier::appraiser::{AppraisalJob, Appraiser, PushAppraisalJob};
 use crate::verifier::policy_cache::RuntimeRules;
-use keylime_engine::appraise::{AcceptedAlgorithms, PullContext, appraise_pull_reply};
+use keylime_engine::appraise::{
+    AcceptedAlgorithms, PullContext, PushContext, PushVerdict, appraise_pull_reply, appraise_push, unjudgeable,
+};
 use keylime_engine::ima::ImaOptions;
 use keylime_engine::lifecycle::Verdict;
 use keylime_engine::measured_boot::{BootEvaluation, BootJudge, BootOccasion};
@@ -23,7 +25,37 @@ impl Default for EngineAppraiser {
     }
 }
 
+impl EngineAppraiser {
+    fn judge_push(&self, job: &PushAppraisalJob) -> Result<PushVerdict, String> {
+        let terms = job.material.terms.as_ref().map_err(|reason| format!("the enrolment is unusable: {reason}"))?;
+        let runtime_policy = match &job.policies.runtime {
+            RuntimeRules::Compiled(policy) => policy,
+            RuntimeRules::Unusable(reason) => return Err(format!("the runtime policy is unusable: {reason}")),
+        };
+        let occasion = BootOccasion::after(job.attestation_count);
+        let boot = BootJudge::new(&job.policies.boot, &self.boot_evaluation, occasion);
+        let attestation_key =
+            terms.attestation_key.prepared().map_err(|error| format!("the attestation key is unusable: {error}"))?;
+        let context = PushContext {
+            attestation_key: &attestation_key,
+            requirements: job.material.requirements(&job.policies),
+            tpm_policy: &terms.tpm_policy.policy,
+            runtime_policy,
+            agent_keyring: terms.keyring.as_deref(),
+            ima_options: self.ima_options,
+            ima: &job.ima,
+            clock: job.clock,
+            boot: Some(&boot),
+        };
+        Ok(appraise_push(&job.attestation, &context))
+    }
+}
+
 impl Appraiser for EngineAppraiser {
+    fn appraise_push(&self, job: &PushAppraisalJob) -> PushVerdict {
+        self.judge_push(job).unwrap_or_else(unjudgeable)
+    }
+
     fn appraise(&self, job: &AppraisalJob) -> Verdict {
         let Some(terms) = &job.material.terms else {
             return Verdict::Unreadable("the enrolment cannot be attested with".to_owned());

@@ -4,7 +4,8 @@ use crate::ports::{Clock, Entropy, EvidenceTransport, RevocationComposer, Verifi
 use crate::runtime::clock::SystemClock;
 use crate::runtime::entropy::SystemEntropy;
 use crate::verifier::appraiser::Appraiser;
-use keylime_engine::lifecycle::{Growth, PullSettings, RetryBackoff};
+use keylime_engine::lifecycle::push_transition::{FailureRecovery, TimeoutRecovery, TokenExtension};
+use keylime_engine::lifecycle::{Growth, PullSettings, PushSettings, RetryBackoff};
 use keylime_engine::measured_boot::BootPolicies;
 use keylime_engine::verdict::SeverityPolicy;
 use std::sync::Arc;
@@ -37,6 +38,49 @@ pub struct VerifierOptions {
     pub max_in_flight: usize,
     /// Time between two comparisons of actors and rows.
     pub reconcile_interval: Duration,
+    /// Which agents are attested how.
+    pub model: AttestationModel,
+    /// Options of push attestation.
+    pub push: PushOptions,
+}
+
+/// Which agents are attested how (`mode`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AttestationModel {
+    /// Agents that were enrolled with an address are asked; others are not attested.
+    Pull,
+    /// All agents send their evidence.
+    Push,
+    /// Agents that were enrolled with an address are asked, others send their evidence.
+    Both,
+}
+
+/// Options of push attestation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PushOptions {
+    /// `challenge_lifetime`.
+    pub challenge_lifetime: Duration,
+    /// `verification_timeout`.
+    pub verification_timeout: Duration,
+    /// `auto_recover_attestation_failures`.
+    pub failure_recovery: FailureRecovery,
+    /// `timeout_recovery`.
+    pub timeout_recovery: TimeoutRecovery,
+    /// `extend_token_on_attestation`.
+    pub token_extension: TokenExtension,
+}
+
+impl Default for PushOptions {
+    /// Keylime's defaults.
+    fn default() -> Self {
+        Self {
+            challenge_lifetime: Duration::from_mins(30),
+            verification_timeout: Duration::ZERO,
+            failure_recovery: FailureRecovery::Manual,
+            timeout_recovery: TimeoutRecovery::Automatic,
+            token_extension: TokenExtension::OnPass,
+        }
+    }
 }
 
 /// Where agents' actors live.
@@ -65,6 +109,8 @@ impl Default for VerifierOptions {
             cpu_threads: (cores / 2).max(1),
             max_in_flight: 4096,
             reconcile_interval: Duration::from_mins(3),
+            model: AttestationModel::Pull,
+            push: PushOptions::default(),
         }
     }
 }
@@ -78,6 +124,21 @@ impl VerifierOptions {
             request_timeout: self.request_timeout,
             backoff: RetryBackoff { base_seconds: self.retry_interval, growth: self.growth },
             max_retries: self.max_retries,
+            severity: self.severity.clone(),
+        }
+    }
+
+    /// The settings of the state machine of push agents among them.
+    #[must_use]
+    pub fn push_settings(&self) -> PushSettings {
+        PushSettings {
+            quote_interval: self.quote_interval,
+            challenge_lifetime: self.push.challenge_lifetime,
+            verification_timeout: self.push.verification_timeout,
+            failure_recovery: self.push.failure_recovery,
+            timeout_recovery: self.push.timeout_recovery,
+            token_extension: self.push.token_extension,
+            backoff: RetryBackoff { base_seconds: self.retry_interval, growth: self.growth },
             severity: self.severity.clone(),
         }
     }

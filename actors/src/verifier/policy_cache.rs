@@ -2,6 +2,7 @@
 
 use crate::ports::{BootPolicyRecord, RuntimePolicyRecord, StoreError, VerifierStore};
 use crate::runtime::cpu_pool::CpuPool;
+use keylime_engine::evidence::requirements::Demand;
 use keylime_engine::measured_boot::{BootPolicies, CompiledBootPolicy};
 use keylime_engine::policy::CompiledRuntimePolicy;
 use keylime_engine::policy::runtime_policy::checksum;
@@ -21,6 +22,8 @@ pub struct AgentPolicies {
     pub boot: Arc<CompiledBootPolicy>,
     /// Whether it has a boot policy text, be it empty.
     pub has_boot_policy: bool,
+    /// Whether push agents send their boot log: the boot policy has a text, be it one that demands nothing.
+    pub boot_log: Demand,
 }
 
 /// A runtime policy ready for use.
@@ -39,8 +42,8 @@ type Slot = Arc<OnceCell<Arc<AgentPolicies>>>;
 
 /// What two agents' policies must have in common to be kept once, whatever rows they come from: Keylime stores a row of its
 /// own for every agent that is enrolled without naming a policy. Checksum of the runtime policy, digest of the boot policy,
-/// whether there is either.
-type Content = (Box<str>, Option<Box<str>>, bool, bool);
+/// whether there is either, whether a boot log is asked for.
+type Content = (Box<str>, Option<Box<str>>, bool, bool, Demand);
 
 /// The cache. It holds no policy that no agent uses, apart from the rows read last.
 pub struct PolicyCache {
@@ -101,18 +104,20 @@ impl PolicyCache {
         };
         let has_boot_policy = boot.as_ref().is_some_and(|policy| policy.text.is_some());
         let has_runtime_policy = runtime.as_ref().is_some_and(|policy| policy.generator > EMPTY_POLICY);
+        let boot_log = boot.as_ref().and_then(|policy| policy.text.as_ref()).is_some_and(|text| !text.is_empty());
+        let boot_log = Demand::when(boot_log);
         let (boot, boot_digest) = self.compile_boot(boot).await?;
         let content = match &runtime {
             Some(RuntimePolicyRecord { text: Some(_), checksum, .. }) if checksum.is_empty() => None,
             Some(RuntimePolicyRecord { text: Some(_), checksum, .. }) => Some(checksum.as_str().into()),
             None | Some(RuntimePolicyRecord { text: None, .. }) => Some("".into()),
         };
-        let content = content.map(|checksum| (checksum, boot_digest, has_runtime_policy, has_boot_policy));
+        let content = content.map(|checksum| (checksum, boot_digest, has_runtime_policy, has_boot_policy, boot_log));
         if let Some(known) = content.as_ref().and_then(|content| self.shared.lock().get(content)?.upgrade()) {
             return Ok(known);
         }
         let runtime = self.compile(runtime).await?;
-        let policies = Arc::new(AgentPolicies { runtime, has_runtime_policy, boot, has_boot_policy });
+        let policies = Arc::new(AgentPolicies { runtime, has_runtime_policy, boot, has_boot_policy, boot_log });
         if let Some(content) = content {
             let mut shared = self.shared.lock();
             shared.retain(|_, policies| policies.strong_count() > 0);

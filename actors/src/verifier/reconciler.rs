@@ -2,7 +2,8 @@
 
 use crate::ports::{StoreError, VerifierStore};
 use crate::runtime::shard_map::ShardMap;
-use crate::verifier::recovery::{adopt_all, load_pull};
+use crate::verifier::options::AttestationModel;
+use crate::verifier::recovery::{adopt_all, load_seed};
 use crate::verifier::shard_context::Start;
 use crate::verifier::shard_supervisor::{Announce, Compare, Release, ShardSupervisor};
 use actix::Addr;
@@ -17,11 +18,12 @@ pub async fn reconcile_for_ever(
     verifier_id: Arc<str>,
     shards: Arc<[Addr<ShardSupervisor>]>,
     map: ShardMap,
+    model: AttestationModel,
     interval: Duration,
 ) {
     loop {
         tokio::time::sleep(interval).await;
-        if let Err(error) = reconcile(&*store, &verifier_id, &shards, map).await {
+        if let Err(error) = reconcile(&*store, &verifier_id, &shards, map, model).await {
             tracing::warn!(target: "keylime.verifier", %error, "rows and actors could not be compared");
         }
     }
@@ -36,6 +38,7 @@ pub async fn reconcile(
     verifier_id: &str,
     shards: &[Addr<ShardSupervisor>],
     map: ShardMap,
+    model: AttestationModel,
 ) -> Result<(), StoreError> {
     let mut stored: Vec<HashSet<AgentId>> = shards.iter().map(|_| HashSet::new()).collect();
     for agent_id in store.agent_ids(Some(verifier_id)).await? {
@@ -48,10 +51,10 @@ pub async fn reconcile(
             continue;
         };
         for agent_id in missing {
-            // Push agents have no actor here.
-            if let Some(record) = load_pull(store, agent_id.as_str()).await? {
+            // Push agents have no actor in a verifier that only asks.
+            if let Some(seed) = load_seed(store, agent_id.as_str(), model, Start::Splayed).await? {
                 tracing::warn!(target: "keylime.verifier", %agent_id, "a stored agent had no actor");
-                adopt_all(vec![record], shards, map, Start::Splayed).await;
+                adopt_all(vec![seed], shards, map).await;
             }
         }
         for agent_id in orphaned {

@@ -1,21 +1,23 @@
 //! What all actors of one shard share; lives on the shard's thread.
 
 use crate::persistence::batch_writer::BatchWriter;
-use crate::ports::{AgentRecord, Clock, EvidenceTransport, RevocationComposer, VerifierStore};
+use crate::ports::{AgentRecord, Clock, EvidenceTransport, RevocationComposer, TokenExtension, VerifierStore};
 use crate::runtime::admission::Admission;
 use crate::runtime::cpu_pool::CpuPool;
 use crate::verifier::agent_material::AgentTls;
 use crate::verifier::appraiser::Appraiser;
-use crate::verifier::options::VerifierPorts;
+use crate::verifier::options::{AttestationModel, VerifierPorts};
 use crate::verifier::policy_cache::PolicyCache;
 use crate::verifier::shard_supervisor::ShardSupervisor;
 use crate::verifier::shared_terms::SharedTerms;
 use actix::Addr;
-use keylime_engine::lifecycle::{Entropy, PullSettings, PullTerms};
+use keylime_engine::lifecycle::push_restore::StoredAttestation;
+use keylime_engine::lifecycle::{Entropy, MassTimeout, PullSettings, PullTerms, PushSettings};
 use keylime_engine::time::Now;
+use parking_lot::Mutex;
 use std::cell::{Cell, OnceCell};
-use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 /// What the whole verifier system shares; made once and handed to every shard.
@@ -25,6 +27,14 @@ pub struct SystemContext {
     pub ports: VerifierPorts,
     /// The operator's settings of the state machine.
     pub settings: Arc<PullSettings>,
+    /// The operator's settings of the state machine of push agents.
+    pub push_settings: Arc<PushSettings>,
+    /// Which agents are attested how.
+    pub model: AttestationModel,
+    /// Prolongs tokens, once somebody does.
+    pub tokens: Arc<OnceLock<Arc<dyn TokenExtension>>>,
+    /// Push agents that fell silent lately.
+    pub silences: Arc<Mutex<MassTimeout>>,
     /// `uuid`.
     pub verifier_id: Arc<str>,
     /// `enable_agent_mtls`.
@@ -117,10 +127,20 @@ impl ShardContext {
 
 /// A stored agent that is to be attested.
 pub struct AgentSeed {
+    /// How it is attested; with what is stored of its attestations when it sends them.
+    pub line: Line,
     /// Its row.
     pub record: Box<AgentRecord>,
     /// How its first deadline is chosen.
     pub start: Start,
+}
+
+/// How an agent is attested.
+pub enum Line {
+    /// It is asked.
+    Pull,
+    /// It sends evidence.
+    Push(Vec<StoredAttestation>),
 }
 
 /// How a first deadline is chosen.

@@ -1,21 +1,30 @@
 //! The supervisor of one shard: owns the actors of its agents, builds them anew after a crash, quarantines those that crash
 //! too often. It never waits, and does neither cryptography nor SQL of its own.
 
-use crate::ports::StoreError;
+use crate::ports::{AgentRecord, StoreError};
 use crate::runtime::exit_guard::{Exit, ExitGuard};
 use crate::runtime::restart_policy::{AfterCrash, RestartHistory};
 use crate::verifier::agent_actor::{AgentActor, Command, CommandOutcome, Obey, Snapshot, Tell};
 use crate::verifier::agent_material::AgentMaterial;
 use crate::verifier::progress_rows::facts_of;
-use crate::verifier::shard_context::{AgentSeed, ShardContext, Start, SystemContext};
+use crate::verifier::push_agent_actor::{OpenAttestation, PushAgentActor, ReadOffer, ReadOpen, SubmitEvidence};
+use crate::verifier::push_api::AcceptedEvidence;
+use crate::verifier::push_interval::warn_of_long_interval;
+use crate::verifier::push_material::PushMaterial;
+use crate::verifier::push_rows::{presence_of, push_facts_of};
+use crate::verifier::recovery::load_seed;
+use crate::verifier::shard_context::{AgentSeed, Line, ShardContext, Start, SystemContext};
 use crate::verifier::status::AgentSnapshot;
 use actix::{Actor, ActorFutureExt, Addr, AsyncContext, Context, Handler, Message, ResponseFuture, WrapFuture};
 use futures_util::future::join_all;
+use keylime_engine::evidence::attestation::Attestation;
 use keylime_engine::ids::{AgentId, Generation};
 use keylime_engine::lifecycle::deadline::{splay, stable_hash};
+use keylime_engine::lifecycle::push_restore::{RestoredPush, StoredAttestation, restore_push};
 use keylime_engine::lifecycle::restore::{Restored, restore};
-use keylime_engine::lifecycle::{OperationalState, PullState};
+use keylime_engine::lifecycle::{OperationalState, PullState, Refusal};
 use keylime_engine::time::Timestamp;
+use serde_json::Value;
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -39,9 +48,65 @@ struct Slot {
 }
 
 enum Occupant {
-    Live(Addr<AgentActor>),
+    Live(LiveAgent),
     Restarting,
     Quarantined,
+}
+
+/// The actor of an agent that is asked, or of one that sends.
+#[derive(Clone)]
+enum LiveAgent {
+    Pull(Addr<AgentActor>),
+    Push(Addr<PushAgentActor>),
+}
+
+impl LiveAgent {
+    fn do_send(&self, message: Tell) {
+        match self {
+            Self::Pull(address) => address.do_send(message),
+            Self::Push(address) => address.do_send(message),
+        }
+    }
+
+    async fn obey(self, command: Command) -> Option<CommandOutcome> {
+        // A mailbox error means that the actor ended meanwhile.
+        match self {
+            Self::Pull(address) => address.send(Obey(command)).await.ok(),
+            Self::Push(address) => address.send(Obey(command)).await.ok(),
+        }
+    }
+
+    async fn snapshot(self) -> Option<AgentSnapshot> {
+        match self {
+            Self::Pull(address) => address.send(Snapshot).await.ok(),
+            Self::Push(address) => address.send(Snapshot).await.ok(),
+        }
+    }
+}
+
+/// Opens an attestation of an agent.
+#[derive(Message)]
+#[rtype(result = "Result<Arc<Attestation>, Unanswered>")]
+pub struct RouteOpening(pub AgentId, pub Arc<ReadOffer>);
+
+/// Sends evidence of an agent: for this index or the latest attestation.
+#[derive(Message)]
+#[rtype(result = "Result<AcceptedEvidence, Unanswered>")]
+pub struct RouteEvidence(pub AgentId, pub Option<Box<str>>, pub Option<Option<Value>>);
+
+/// Asks for the open attestation of an agent.
+#[derive(Message)]
+#[rtype(result = "Option<Arc<Attestation>>")]
+pub struct RouteReading(pub AgentId);
+
+/// Why a push agent gets no answer of the kind it wants.
+pub enum Unanswered {
+    /// Its lifecycle refuses.
+    Refused(Refusal),
+    /// It is one that is asked for its evidence.
+    Asked,
+    /// It has no live actor.
+    Absent,
 }
 
 /// Builds actors for stored agents; those that have one are left alone.
@@ -120,16 +185,19 @@ impl ShardSupervisor {
                 now.at.after(splay(stable_hash(agent_id.as_str()), self.shard.system.settings.quote_interval))
             }
         };
+        let stored = match seed.line {
+            Line::Pull => None,
+            Line::Push(stored) => Some(stored),
+        };
+        if let Some(stored) = stored {
+            return self.adopt_pushed(&seed.record, &stored);
+        }
         let facts = facts_of(&seed.record);
         let severity = &self.shard.system.settings.severity;
         let state = match restore(seed.record.operational_state, facts, severity, due) {
             Restored::State(state) => *state,
             Restored::FinishDeletion => {
-                tracing::info!(target: "keylime.verifier", %agent_id, "finishing an interrupted deletion");
-                let write = crate::ports::VerifierWrite::Delete { agent_id };
-                // The row is compared again by the reconciler.
-                drop(self.shard.writer().durable(write, crate::persistence::batch_writer::Keep::UntilWritten));
-                return;
+                return self.finish_deletion(agent_id);
             }
         };
         let system = &self.shard.system;
@@ -140,6 +208,33 @@ impl ShardSupervisor {
         self.spawn_agent(agent_id, Arc::new(material), state, unusable);
     }
 
+    fn adopt_pushed(&mut self, record: &AgentRecord, stored: &[StoredAttestation]) {
+        let agent_id = record.agent_id.clone();
+        let now = self.shard.now();
+        let system = &self.shard.system;
+        let (facts, presence) = (push_facts_of(record), presence_of(record));
+        let settings = &system.push_settings;
+        let (state, pending) = match restore_push(record.operational_state, facts, presence, stored, settings, now) {
+            RestoredPush::State(state, pending) => (*state, pending),
+            RestoredPush::FinishDeletion => return self.finish_deletion(agent_id),
+        };
+        warn_of_long_interval(record, settings);
+        let material = Arc::new(PushMaterial::from_record(record, &system.shared));
+        if let Err(reason) = &material.terms {
+            tracing::error!(target: "keylime.verifier", %agent_id, %reason, "a stored push agent cannot be attested");
+        }
+        let (guard, generation) = self.guard(&agent_id);
+        let actor = PushAgentActor::new(Rc::clone(&self.shard), material, state, pending, guard);
+        self.occupy(agent_id, generation, LiveAgent::Push(actor.start()));
+    }
+
+    fn finish_deletion(&self, agent_id: AgentId) {
+        tracing::info!(target: "keylime.verifier", %agent_id, "finishing an interrupted deletion");
+        let write = crate::ports::VerifierWrite::Delete { agent_id };
+        // The row is compared again by the reconciler.
+        drop(self.shard.writer().durable(write, crate::persistence::batch_writer::Keep::UntilWritten));
+    }
+
     fn spawn_agent(
         &mut self,
         agent_id: AgentId,
@@ -147,6 +242,13 @@ impl ShardSupervisor {
         state: PullState,
         unusable: Option<Box<str>>,
     ) {
+        let (guard, generation) = self.guard(&agent_id);
+        let actor = AgentActor::new(Rc::clone(&self.shard), material, state, guard, unusable);
+        self.occupy(agent_id, generation, LiveAgent::Pull(actor.start()));
+    }
+
+    /// The guard of a new actor.
+    fn guard(&mut self, agent_id: &AgentId) -> (ExitGuard, Generation) {
         self.generation = self.generation.next();
         let generation = self.generation;
         let shard = Rc::clone(&self.shard);
@@ -158,12 +260,15 @@ impl ShardSupervisor {
                 supervisor.do_send(AgentExited { agent_id: exiting, generation, exit });
             }
         });
-        let actor = AgentActor::new(Rc::clone(&self.shard), material, state, guard, unusable);
-        let history = self.slots.remove(&agent_id).and_then(|slot| slot.history);
-        self.slots.insert(agent_id, Slot { generation, occupant: Occupant::Live(actor.start()), history });
+        (guard, generation)
     }
 
-    fn live(&self, agent_id: &AgentId) -> Option<&Addr<AgentActor>> {
+    fn occupy(&mut self, agent_id: AgentId, generation: Generation, agent: LiveAgent) {
+        let history = self.slots.remove(&agent_id).and_then(|slot| slot.history);
+        self.slots.insert(agent_id, Slot { generation, occupant: Occupant::Live(agent), history });
+    }
+
+    fn live(&self, agent_id: &AgentId) -> Option<&LiveAgent> {
         match self.slots.get(agent_id).map(|slot| &slot.occupant) {
             Some(Occupant::Live(address)) => Some(address),
             Some(Occupant::Restarting | Occupant::Quarantined) | None => None,
@@ -199,23 +304,31 @@ impl ShardSupervisor {
         while self.restarts.first().is_some_and(|(at, _)| *at <= now) {
             let Some((_, agent_id)) = self.restarts.pop_first() else { return };
             let store = Arc::clone(self.shard.store());
-            let wanted = agent_id.clone();
-            let load = async move { store.agent(wanted.as_str()).await };
+            let (wanted, model) = (agent_id.clone(), self.shard.system.model);
+            let load = async move { load_seed(&*store, wanted.as_str(), model, Start::AtOnce).await };
             ctx.spawn(load.into_actor(self).map(move |loaded, supervisor, _| supervisor.rebuild(agent_id, loaded)));
         }
     }
 
-    fn rebuild(&mut self, agent_id: AgentId, loaded: Result<Option<crate::ports::AgentRecord>, StoreError>) {
+    fn rebuild(&mut self, agent_id: AgentId, loaded: Result<Option<AgentSeed>, StoreError>) {
         if !matches!(self.slots.get(&agent_id), Some(Slot { occupant: Occupant::Restarting, .. })) {
             return;
         }
         match loaded {
-            Ok(Some(record)) => self.adopt(AgentSeed { record: Box::new(record), start: Start::AtOnce }),
+            Ok(Some(seed)) => self.adopt(seed),
             Ok(None) => drop(self.slots.remove(&agent_id)),
             Err(_) => {
                 let at = self.shard.now().at.after(Duration::from_secs(1));
                 self.restarts.insert((at, agent_id));
             }
+        }
+    }
+
+    fn pushing(&self, agent_id: &AgentId) -> Result<&Addr<PushAgentActor>, Unanswered> {
+        match self.live(agent_id) {
+            Some(LiveAgent::Push(address)) => Ok(address),
+            Some(LiveAgent::Pull(_)) => Err(Unanswered::Asked),
+            None => Err(Unanswered::Absent),
         }
     }
 
@@ -249,14 +362,48 @@ impl Handler<Route> for ShardSupervisor {
     type Result = ResponseFuture<Option<CommandOutcome>>;
 
     fn handle(&mut self, Route(agent_id, command): Route, _: &mut Self::Context) -> Self::Result {
-        let request = self.live(&agent_id).map(|address| address.send(Obey(command)));
+        let agent = self.live(&agent_id).cloned();
+        Box::pin(async move { agent?.obey(command).await })
+    }
+}
+
+impl Handler<RouteOpening> for ShardSupervisor {
+    type Result = ResponseFuture<Result<Arc<Attestation>, Unanswered>>;
+
+    fn handle(&mut self, RouteOpening(agent_id, offer): RouteOpening, _: &mut Self::Context) -> Self::Result {
+        let request = self.pushing(&agent_id).map(|address| address.send(OpenAttestation(offer)));
         Box::pin(async move {
-            match request {
-                // A mailbox error means that the actor ended meanwhile.
-                Some(request) => request.await.ok(),
-                None => None,
+            match request?.await {
+                Ok(answer) => answer.map_err(Unanswered::Refused),
+                // The actor ended meanwhile.
+                Err(_) => Err(Unanswered::Absent),
             }
         })
+    }
+}
+
+impl Handler<RouteEvidence> for ShardSupervisor {
+    type Result = ResponseFuture<Result<AcceptedEvidence, Unanswered>>;
+
+    fn handle(&mut self, message: RouteEvidence, _: &mut Self::Context) -> Self::Result {
+        let RouteEvidence(agent_id, index, evidence) = message;
+        let request = self.pushing(&agent_id).map(|address| address.send(SubmitEvidence { index, evidence }));
+        Box::pin(async move {
+            match request?.await {
+                Ok(answer) => answer.map_err(Unanswered::Refused),
+                // The actor ended meanwhile.
+                Err(_) => Err(Unanswered::Absent),
+            }
+        })
+    }
+}
+
+impl Handler<RouteReading> for ShardSupervisor {
+    type Result = ResponseFuture<Option<Arc<Attestation>>>;
+
+    fn handle(&mut self, RouteReading(agent_id): RouteReading, _: &mut Self::Context) -> Self::Result {
+        let request = self.pushing(&agent_id).ok().map(|address| address.send(ReadOpen));
+        Box::pin(async move { request?.await.ok().flatten() })
     }
 }
 
@@ -268,7 +415,7 @@ impl Handler<Survey> for ShardSupervisor {
         let mut requests = Vec::new();
         for agent_id in agent_ids {
             match self.slots.get(&agent_id).map(|slot| &slot.occupant) {
-                Some(Occupant::Live(address)) => requests.push(address.send(Snapshot)),
+                Some(Occupant::Live(agent)) => requests.push(agent.clone().snapshot()),
                 Some(Occupant::Quarantined) => {
                     known.push(AgentSnapshot { agent_id, live: None, failure_details: Vec::new(), quarantined: true });
                 }

@@ -13,7 +13,7 @@ use std::sync::{Arc, Weak};
 pub struct SharedTpmPolicy {
     /// The policy.
     pub policy: TpmPolicy,
-    /// Its mask.
+    /// Its mask; empty when it names none that can be asked with.
     pub mask: Box<str>,
 }
 
@@ -60,11 +60,20 @@ impl SharedTerms {
     /// # Errors
     /// The text is no policy, or names no mask; the text says which.
     pub fn tpm_policy(&self, text: &str) -> Result<Arc<SharedTpmPolicy>, String> {
+        let policy = self.unmasked_tpm_policy(text)?;
+        if policy.mask.is_empty() { Err("tpm_policy has no usable mask".to_owned()) } else { Ok(policy) }
+    }
+
+    /// The compiled form of a `tpm_policy` text that need not name a mask: push agents are not asked with one.
+    ///
+    /// # Errors
+    /// The text is no policy.
+    pub fn unmasked_tpm_policy(&self, text: &str) -> Result<Arc<SharedTpmPolicy>, String> {
         if let Some(known) = self.tpm_policies.lock().get(text).and_then(Weak::upgrade) {
             return Ok(known);
         }
         let policy = TpmPolicy::parse(text).map_err(|error| error.to_string())?;
-        let mask = policy.mask().and_then(|_| mask_text(text)).ok_or("tpm_policy has no usable mask")?;
+        let mask = policy.mask().and_then(|_| mask_text(text)).unwrap_or_default();
         let compiled = Arc::new(SharedTpmPolicy { policy, mask });
         let mut known = self.tpm_policies.lock();
         prune(&mut known);

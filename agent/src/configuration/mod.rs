@@ -3,12 +3,14 @@
 pub mod address;
 pub mod layers;
 pub mod list_syntax;
+pub mod push_settings;
 pub mod settings;
 pub mod value;
 
 use std::path::PathBuf;
 
 pub use layers::{Environment, Layers};
+pub use push_settings::PushSettings;
 pub use settings::AgentSettings;
 
 /// Why the configuration cannot be used.

@@ -154,11 +154,21 @@ impl AgentSettings {
     /// # Errors
     /// See [`ConfigurationError`].
     pub fn from_layers(layers: &Layers) -> Result<Self, ConfigurationError> {
+        let settings = Self::read(layers)?;
+        settings.check_combinations()?;
+        Ok(settings)
+    }
+
+    /// Types the options without judging what only matters to an agent with an HTTP server and payloads.
+    ///
+    /// # Errors
+    /// See [`ConfigurationError`].
+    pub(super) fn read(layers: &Layers) -> Result<Self, ConfigurationError> {
         let directory = PathBuf::from(layers.text("keylime_dir", "/var/lib/keylime"));
         let keylime_dir =
             directory.canonicalize().map_err(|source| ConfigurationError::WorkDirectory { path: directory, source })?;
         let run_as_default = if nix::unistd::Uid::effective().is_root() { "keylime:tss" } else { "" };
-        let settings = Self {
+        Ok(Self {
             uuid: layers.text("uuid", DEFAULT_UUID),
             api_versions: enabled_versions(&list(layers, "api_versions", "default")?, &ApiVersion::PULL),
             ip: host(layers, "ip")?,
@@ -191,9 +201,7 @@ impl AgentSettings {
                 "sys/kernel/security/tpm0/binary_bios_measurements",
             ),
             keylime_dir,
-        };
-        settings.check_combinations()?;
-        Ok(settings)
+        })
     }
 
     fn check_combinations(&self) -> Result<(), ConfigurationError> {
@@ -274,7 +282,7 @@ fn host(layers: &Layers, option: &'static str) -> Result<String, ConfigurationEr
 }
 
 /// An option whose text `read` understands.
-fn named<T>(
+pub(super) fn named<T>(
     layers: &Layers,
     option: &'static str,
     default: &str,
@@ -284,14 +292,14 @@ fn named<T>(
     read(&text).ok_or(ConfigurationError::Unknown { option, found: text })
 }
 
-fn list(layers: &Layers, option: &'static str, default: &str) -> Result<Vec<String>, ConfigurationError> {
+pub(super) fn list(layers: &Layers, option: &'static str, default: &str) -> Result<Vec<String>, ConfigurationError> {
     if let Some(Value::List(items)) = layers.value(option) {
         return Ok(items.clone());
     }
     parse_list(&layers.text(option, default)).map_err(|source| ConfigurationError::List { option, source })
 }
 
-fn file(layers: &Layers, option: &str, base: &Path, default: &str) -> PathBuf {
+pub(super) fn file(layers: &Layers, option: &str, base: &Path, default: &str) -> PathBuf {
     located(&layers.text(option, "default"), base, default)
 }
 

@@ -62,6 +62,18 @@ impl Identifier {
         AgentId::parse(&text).map(Self::Known).map_err(|source| IdentifierError::Invalid { text, source })
     }
 
+    /// Takes what the command line of the push agent says: one of the option's words, or any id as it is.
+    ///
+    /// # Errors
+    /// See [`IdentifierError`].
+    pub fn from_command_line(text: &str) -> Result<Self, IdentifierError> {
+        if let "hash_ek" | "generate" | "environment" | "dmidecode" | "hostname" = text {
+            return Self::from_option(text);
+        }
+        let invalid = |source| IdentifierError::Invalid { text: text.to_owned(), source };
+        AgentId::parse(text).map(Self::Known).map_err(invalid)
+    }
+
     /// The id, once the endorsement key's hash is known.
     ///
     /// # Errors
@@ -112,6 +124,10 @@ mod tests {
         assert_ne!(id("generate"), id("generate"));
         assert_eq!(id("my machine").as_str().len(), 36);
         assert!(!id("hostname").as_str().is_empty());
+        let given = |text: &str| Identifier::from_command_line(text);
+        assert_eq!(given("hash_ek").unwrap(), Identifier::EkHash);
+        assert!(matches!(given("machine-7").unwrap(), Identifier::Known(id) if id.as_str() == "machine-7"));
+        assert!(matches!(given("a/b"), Err(IdentifierError::Invalid { .. })));
     }
 
     #[test]

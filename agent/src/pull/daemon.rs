@@ -1,8 +1,7 @@
 //! The pull agent from start to stop (`agent-api.md` §6).
 
-use std::fs::File;
 use std::net::TcpListener;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Mutex;
 
 use actix_web::web;
@@ -11,20 +10,18 @@ use keylime_pki::tls::{Identity, TlsError, load_certificates, required_client_au
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject as _;
 
-use crate::agent_data::AgentData;
 use crate::certificate::{CertificateError, open_server_certificate};
 use crate::configuration::address::host_and_port;
 use crate::configuration::{AgentSettings, ConfigurationError};
-use crate::identity::ek_hash::{EkHashError, ek_hash};
+use crate::device_keys::{DeviceKeyError, DeviceKeys};
 use crate::identity::uuid::{Identifier, IdentifierError};
 use crate::key_derivation::KeyDerivation;
 use crate::keys::{KeyError, PayloadKey, open_server_key};
-use crate::measurement_list::MeasurementList;
+use crate::measurement_logs::MeasurementLogs;
 use crate::payload::worker::PayloadWorker;
-use crate::private_file;
-use crate::privilege::{PrivilegeError, RunAs};
+use crate::privilege::{self, PrivilegeError};
 use crate::pull::server;
-use crate::pull::state::{AgentState, MeasurementLogs, PayloadRule};
+use crate::pull::state::{AgentState, PayloadRule};
 use crate::registration::body::RegistrationBody;
 use crate::registration::resilient_client::{RequestError, ResilientClient};
 use crate::registration::{RegistrarClient, RegistrationError};
@@ -33,9 +30,7 @@ use crate::revocation::worker::RevocationWorker;
 use crate::secure_mount::{self, SecureMountError};
 use crate::tpm::esapi::{EsapiTpm, default_tcti};
 use crate::tpm::password::{InvalidPassword, password_bytes};
-use crate::tpm::{
-    AttestationKey, AttestationKeyRequest, EndorsementKey, EndorsementKeyRequest, TpmError, TpmHandle, TpmOwner,
-};
+use crate::tpm::{AttestationKey, EndorsementKey, TpmError, TpmHandle, TpmOwner};
 
 /// Why the agent ended.
 #[derive(Debug, thiserror::Error)]
@@ -63,12 +58,12 @@ pub enum DaemonError {
     /// The TPM failed.
     #[error("{0}")]
     Tpm(#[from] TpmError),
+    /// The TPM's keys cannot be had.
+    #[error("{0}")]
+    DeviceKey(#[from] DeviceKeyError),
     /// The owner password is malformed.
     #[error("option tpm_ownerpassword: {0}")]
     Password(#[from] InvalidPassword),
-    /// The endorsement key has no fingerprint.
-    #[error("{0}")]
-    EkHash(#[from] EkHashError),
     /// A key file cannot be used.
     #[error("{0}")]
     Key(#[from] KeyError),
@@ -128,46 +123,17 @@ pub fn run(settings: AgentSettings) -> Result<(), DaemonError> {
 
 /// Everything that may need privileges, then drops them.
 fn prepare(settings: &AgentSettings) -> Result<Prepared, DaemonError> {
-    let logs = open_logs(settings);
+    let logs = MeasurementLogs::open(&settings.ima_ml_path, &settings.measuredboot_ml_path);
     let identifier = Identifier::from_option(&settings.uuid)?;
     let secure = secure_mount::prepare(&settings.keylime_dir, &settings.payload.secure_size)?;
-    match &settings.run_as {
-        Some(option) if nix::unistd::Uid::effective().is_root() => {
-            let run_as = RunAs::resolve(option)?;
-            run_as.take_over(&secure)?;
-            run_as.become_user()?;
-            tracing::info!(target: "keylime.agent", run_as = option, "dropped privileges");
-        }
-        Some(option) => {
-            tracing::warn!(target: "keylime.agent", run_as = option, "not root, ignoring option run_as");
-        }
-        None if nix::unistd::Uid::effective().is_root() => {
-            tracing::warn!(target: "keylime.agent", "option run_as is empty, staying root");
-        }
-        None => {}
-    }
+    privilege::drop_privileges(settings.run_as.as_deref(), &[&secure])?;
     Ok(Prepared { identifier, secure, logs })
 }
 
-fn open_logs(settings: &AgentSettings) -> MeasurementLogs {
-    fn opened<T>(path: &Path, result: std::io::Result<T>) -> Option<T> {
-        result
-            .inspect_err(|error| {
-                tracing::warn!(target: "keylime.agent", path = %path.display(), %error, "measurement log not accessible");
-            })
-            .ok()
-    }
-    let ima = opened(&settings.ima_ml_path, MeasurementList::open(&settings.ima_ml_path));
-    let boot = opened(&settings.measuredboot_ml_path, File::open(&settings.measuredboot_ml_path));
-    MeasurementLogs::new(ima, boot)
-}
-
 async fn serve(settings: AgentSettings, prepared: Prepared, tpm: TpmHandle) -> Result<(), DaemonError> {
-    let endorsement = open_endorsement_key(&settings, &tpm).await?;
-    let fingerprint = ek_hash(&endorsement.public)?;
-    let agent_id = prepared.identifier.with_ek_hash(&fingerprint)?;
+    let DeviceKeys { endorsement, ek_hash, attestation } = DeviceKeys::open(&settings, &tpm).await?;
+    let agent_id = prepared.identifier.with_ek_hash(&ek_hash)?;
     tracing::info!(target: "keylime.agent", %agent_id, "agent id");
-    let attestation = open_attestation_key(&settings, &tpm, &fingerprint).await?;
 
     let payload_key = PayloadKey::open(&settings.keys.payload_key, &settings.keys.payload_key_password)?;
     let server_identity = open_server_identity(&settings, &agent_id)?;
@@ -187,46 +153,6 @@ async fn serve(settings: AgentSettings, prepared: Prepared, tpm: TpmHandle) -> R
     server::build(listener, tls, web::Data::new(state)).map_err(failed)?.await.map_err(failed)?;
     tracing::info!(target: "keylime.agent", "agent stopped");
     Ok(())
-}
-
-async fn open_endorsement_key(settings: &AgentSettings, tpm: &TpmHandle) -> Result<EndorsementKey, TpmError> {
-    let request =
-        EndorsementKeyRequest { algorithm: settings.tpm.encryption, persistent_handle: settings.tpm.ek_handle };
-    let bank = settings.tpm.hash;
-    tpm.run(move |tpm| {
-        let banks = tpm.allocated_banks()?;
-        if !banks.contains(&bank) {
-            let allocated = banks.iter().map(|bank| bank.name()).collect::<Vec<_>>().join(", ");
-            return Err(TpmError::BankNotAllocated { bank, allocated });
-        }
-        tpm.endorsement_key(&request)
-    })
-    .await
-}
-
-async fn open_attestation_key(
-    settings: &AgentSettings,
-    tpm: &TpmHandle,
-    ek_hash: &str,
-) -> Result<AttestationKey, DaemonError> {
-    let path = &settings.agent_data_path;
-    let failed = |action: &str| {
-        let action = format!("{action} {}", path.display());
-        move |source| DaemonError::Io { action, source }
-    };
-    let (hash, signing) = (settings.tpm.hash, settings.tpm.signing);
-    let stored = private_file::read(path).map_err(failed("read"))?.and_then(|json| {
-        AgentData::stored_key(&json, hash, signing, ek_hash)
-            .inspect_err(|error| tracing::warn!(target: "keylime.agent", %error, "making a new attestation key"))
-            .ok()
-    });
-    let request = AttestationKeyRequest { algorithm: settings.tpm.encryption, hash, signing, stored };
-    let key = tpm.run(move |tpm| tpm.attestation_key(&request)).await?;
-    let json = AgentData::new(&key.blobs, hash, signing, ek_hash)
-        .to_json()
-        .map_err(|error| failed("write")(std::io::Error::other(error)))?;
-    private_file::write(path, &json).map_err(failed("write"))?;
-    Ok(key)
 }
 
 /// The certificate's PEM text and the TLS identity; nothing when mTLS is switched off.

@@ -6,9 +6,10 @@ use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
 
 use crate::api_version::ApiVersion;
+use crate::measurement_logs::MeasurementLogs;
 use crate::pull::agent_info::key_name;
 use crate::pull::answer;
-use crate::pull::state::{AgentState, MeasurementLogs};
+use crate::pull::state::AgentState;
 use crate::tpm::QuoteRequest;
 
 /// Longest nonce, in bytes: what fits in a quote's qualifying data.

@@ -1,8 +1,6 @@
 //! What the handlers share.
 
-use std::fs::File;
-use std::io::{self, Read as _, Seek as _, SeekFrom};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use keylime_engine::algorithm::{Digest, HashAlgorithm};
 use keylime_engine::ids::AgentId;
@@ -10,13 +8,10 @@ use keylime_engine::ids::AgentId;
 use crate::api_version::ApiVersion;
 use crate::key_derivation::KeyDerivation;
 use crate::keys::PayloadKey;
-use crate::measurement_list::{MeasurementList, MeasurementPart};
+use crate::measurement_logs::MeasurementLogs;
 use crate::payload::worker::PayloadQueue;
 use crate::revocation::worker::RevocationQueue;
 use crate::tpm::{KeyAlgorithm, SigningAlgorithm, TpmHandle};
-
-/// Largest firmware log sent, in bytes.
-const MAX_BOOT_LOG_BYTES: u64 = 16 << 20;
 
 /// Everything a handler may need; shared by all server threads.
 pub struct AgentState {
@@ -68,50 +63,5 @@ impl AgentState {
     pub fn derivation(&self) -> MutexGuard<'_, KeyDerivation> {
         // Nothing in there is left half changed by a panic.
         self.derivation.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// The kernel's and the firmware's log, opened before privileges were dropped.
-#[derive(Clone, Default)]
-pub struct MeasurementLogs {
-    ima: Option<Arc<Mutex<MeasurementList>>>,
-    boot: Option<Arc<Mutex<File>>>,
-}
-
-impl MeasurementLogs {
-    /// Takes what could be opened.
-    #[must_use]
-    pub fn new(ima: Option<MeasurementList>, boot: Option<File>) -> Self {
-        let shared = |list| Arc::new(Mutex::new(list));
-        Self { ima: ima.map(shared), boot: boot.map(|file| Arc::new(Mutex::new(file))) }
-    }
-
-    /// The IMA list from an entry on, if there is a list. Blocks.
-    ///
-    /// # Errors
-    /// The list cannot be read.
-    pub fn ima_from(&self, entry: u64) -> io::Result<Option<MeasurementPart>> {
-        let Some(list) = &self.ima else {
-            return Ok(None);
-        };
-        list.lock().unwrap_or_else(PoisonError::into_inner).read_from(entry).map(Some)
-    }
-
-    /// The whole firmware log, if there is one. Blocks.
-    ///
-    /// # Errors
-    /// The log cannot be read.
-    pub fn boot_log(&self) -> io::Result<Option<Vec<u8>>> {
-        let Some(file) = &self.boot else {
-            return Ok(None);
-        };
-        let mut file = file.lock().unwrap_or_else(PoisonError::into_inner);
-        file.seek(SeekFrom::Start(0))?;
-        let mut content = Vec::new();
-        (&mut *file).take(MAX_BOOT_LOG_BYTES + 1).read_to_end(&mut content)?;
-        if content.len() as u64 > MAX_BOOT_LOG_BYTES {
-            return Err(io::ErrorKind::FileTooLarge.into());
-        }
-        Ok(Some(content))
     }
 }

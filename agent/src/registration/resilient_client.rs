@@ -123,7 +123,7 @@ impl ResilientClient {
 }
 
 /// An id that ties this agent's log to the registrar's; no secret, so the slight bias of the remainder is harmless.
-fn random_request_id() -> String {
+pub(crate) fn random_request_id() -> String {
     let mut bytes = [0; REQUEST_ID_LENGTH];
     // Without randomness the id is constant, which costs nothing but readability of a log.
     let _ = aws_lc_rs::rand::fill(&mut bytes);

@@ -14,8 +14,12 @@ use crate::payload::run::{ACTION_LIST, UNZIPPED};
 
 /// Most bytes of an action's output that reach the log.
 const MAX_OUTPUT_BYTES: u64 = 64 << 10;
-/// Runs actions written as Python modules.
+/// Runs actions written as Python modules, where the administrator has installed one.
 const PYTHON_RUNNER: &str = "shim.py";
+/// The runner that is used where none is installed.
+const BUILT_IN_RUNNER: &str = include_str!("../../shim.py");
+/// What the built-in runner is run with.
+const PYTHON: &str = "python3";
 
 /// Why the actions were not run, or not all of them.
 #[derive(Debug, thiserror::Error)]
@@ -54,8 +58,8 @@ pub enum Action {
     Program(PathBuf),
     /// A Python module in `directory`, run by the shim.
     PythonModule {
-        /// The shim.
-        runner: PathBuf,
+        /// The installed shim; without one the built-in one is used.
+        runner: Option<PathBuf>,
         /// Where the module is.
         directory: PathBuf,
     },
@@ -109,11 +113,11 @@ impl ActionRunner {
         if let Some(program) = directories().map(|directory| directory.join(name)).find(|path| path.is_file()) {
             return Ok(Action::Program(program));
         }
-        let runner = self.settings.actions_dir.join(PYTHON_RUNNER);
+        let runner = Some(self.settings.actions_dir.join(PYTHON_RUNNER)).filter(|runner| runner.is_file());
         let module = Path::new(name).with_extension("py");
         directories()
-            .find(|directory| runner.is_file() && directory.join(&module).is_file())
-            .map(|directory| Action::PythonModule { runner: runner.clone(), directory: directory.clone() })
+            .find(|directory| directory.join(&module).is_file())
+            .map(|directory| Action::PythonModule { runner, directory: directory.clone() })
             .ok_or_else(|| ActionError::Missing(name.to_owned()))
     }
 
@@ -123,8 +127,15 @@ impl ActionRunner {
         let mut command = match action {
             Action::Program(path) => Command::new(path),
             Action::PythonModule { runner, directory } => {
-                let mut command = Command::new(runner);
-                command.arg(name).env("PYTHONPATH", directory);
+                let mut command = match runner {
+                    Some(runner) => Command::new(runner),
+                    None => {
+                        let mut command = Command::new(PYTHON);
+                        command.args(["-c", BUILT_IN_RUNNER]);
+                        command
+                    }
+                };
+                command.arg(module_name(name)).env("PYTHONPATH", directory).env("KEYLIME_DIR", &self.keylime_dir);
                 command
             }
         };
@@ -151,6 +162,11 @@ impl ActionRunner {
         file.flush()?;
         Ok(file)
     }
+}
+
+/// The name a Python module is imported by: without its extension, should the list give one.
+fn module_name(name: &str) -> &str {
+    name.strip_suffix(".py").unwrap_or(name)
 }
 
 /// What a stream brings, as one text for the log, up to a bound; the rest is read and thrown away so that the action does
@@ -248,11 +264,64 @@ mod tests {
     }
 
     #[test]
-    fn python_modules_need_the_shim() {
+    fn an_installed_shim_is_preferred() {
         let place = place(&[], true);
         script(&place, "secure/unzipped/module.py", "");
-        assert!(matches!(place.runner.find("module"), Err(ActionError::Missing(_))));
+        assert!(matches!(place.runner.find("module"), Ok(Action::PythonModule { runner: None, .. })));
         script(&place, "actions/shim.py", "");
-        assert!(matches!(place.runner.find("module"), Ok(Action::PythonModule { .. })));
+        assert!(matches!(place.runner.find("module"), Ok(Action::PythonModule { runner: Some(_), .. })));
+        assert!(matches!(place.runner.find("absent"), Err(ActionError::Missing(_))));
+    }
+
+    /// Keylime's user guide, chapter 2.10.3, with the place of the keys changed.
+    const SAMPLE: &str = r#"
+import os
+import json
+import keylime.ca_util as ca_util
+import keylime.secure_mount as secure_mount
+
+async def execute(event):
+    if event['type'] != 'revocation':
+        return
+
+    json_meta = json.loads(event['meta_data'])
+    serial = json_meta['cert_serial']
+
+    # load up my own cert
+    secdir = secure_mount.mount()
+    mycert = ca_util.load_cert_by_path(f'{secdir}/unzipped/mycert.crt')
+
+    # is this revocation meant for me?
+    if serial == mycert.serial_number:
+        os.remove("payload_id_rsa")
+        os.remove("payload_id_rsa.pub")
+"#;
+
+    #[tokio::test]
+    async fn the_documented_python_action_runs_unchanged() {
+        let place = place(&[], true);
+        let root = place.root.path();
+        // As in the field, the secure directory is below the working directory.
+        std::fs::rename(root.join("secure"), root.join("work/secure")).unwrap();
+        let runner = ActionRunner { unzipped: root.join("work/secure").join(UNZIPPED), ..place.runner.clone() };
+        let unzipped = root.join("work/secure/unzipped");
+        std::fs::write(unzipped.join("local_action_rm_ssh.py"), SAMPLE).unwrap();
+        std::fs::write(unzipped.join("action_list"), "local_action_rm_ssh").unwrap();
+        let key = rcgen::KeyPair::generate().unwrap();
+        let mut params = rcgen::CertificateParams::default();
+        params.serial_number = Some(rcgen::SerialNumber::from(4711));
+        std::fs::write(unzipped.join("mycert.crt"), params.self_signed(&key).unwrap().pem()).unwrap();
+        let keys = ["payload_id_rsa", "payload_id_rsa.pub"].map(|name| root.join("work").join(name));
+        keys.iter().for_each(|key| std::fs::write(key, "key").unwrap());
+
+        let notice = |kind: &str, serial: u32| serde_json::json!({"type": kind, "meta_data": format!("{{\"cert_serial\": {serial}}}")});
+        for other in [notice("comm_error", 4711), notice("revocation", 4712)] {
+            runner.run_all(&other).await.unwrap();
+            assert!(keys.iter().all(|key| key.exists()));
+        }
+        runner.run_all(&notice("revocation", 4711)).await.unwrap();
+        assert!(!keys.iter().any(|key| key.exists()));
+        // The keys are gone, so removing them once more raises, and that is a failure.
+        assert!(matches!(runner.run_all(&notice("revocation", 4711)).await, Err(ActionError::Failed { .. })));
     }
 }

@@ -56,6 +56,18 @@ impl CredentialBlob {
         }
         Ok(Self { credential: credential.to_vec(), secret: secret.to_vec() })
     }
+
+    /// The binary form again.
+    #[must_use]
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let mut out = [MAGIC.to_be_bytes(), VERSION.to_be_bytes()].concat();
+        for part in [&self.credential, &self.secret] {
+            // Both were read behind a length of 16 bits.
+            out.extend(u16::try_from(part.len()).unwrap_or(u16::MAX).to_be_bytes());
+            out.extend(part);
+        }
+        out
+    }
 }
 
 fn split_u32(data: &[u8]) -> Result<(u32, &[u8]), InvalidCredentialBlob> {
@@ -78,6 +90,7 @@ mod tests {
     fn takes_the_two_parts() {
         let blob = CredentialBlob::parse(&GOOD).unwrap();
         assert_eq!((blob.credential.as_slice(), blob.secret.as_slice()), (&[7, 8][..], &[9][..]));
+        assert_eq!(blob.to_bytes(), GOOD);
     }
 
     #[test]

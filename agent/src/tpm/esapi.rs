@@ -12,7 +12,8 @@ use tss_esapi::{Context, TctiNameConf};
 
 use crate::tpm::credential_blob::CredentialBlob;
 use crate::tpm::{
-    AttestationKey, AttestationKeyRequest, EndorsementKey, EndorsementKeyRequest, Quote, QuoteRequest, Tpm, TpmError,
+    AttestationKey, AttestationKeyRequest, Certification, EndorsementKey, EndorsementKeyRequest, Quote, QuoteRequest,
+    Tpm, TpmError,
 };
 
 /// Banks a TPM may list; the library's own limit.
@@ -126,6 +127,10 @@ impl Tpm for EsapiTpm {
 
     fn quote(&mut self, request: &QuoteRequest) -> Result<Quote, TpmError> {
         self.quote_pcrs(request)
+    }
+
+    fn certify_attestation_key(&mut self, qualifying_data: &[u8]) -> Result<Certification, TpmError> {
+        self.certify_own_key(qualifying_data)
     }
 }
 

@@ -80,6 +80,22 @@ impl KeyAlgorithm {
         }
     }
 
+    /// Size of the modulus or of the curve's field, in bits.
+    #[must_use]
+    pub const fn bits(self) -> u16 {
+        match self {
+            Self::Rsa1024 => 1024,
+            Self::Rsa2048 => 2048,
+            Self::Rsa3072 => 3072,
+            Self::Rsa4096 => 4096,
+            Self::Ecc192 => 192,
+            Self::Ecc224 => 224,
+            Self::Ecc256 | Self::EccSm2 => 256,
+            Self::Ecc384 => 384,
+            Self::Ecc521 => 521,
+        }
+    }
+
     /// Whether this is an RSA key.
     #[must_use]
     pub const fn is_rsa(self) -> bool {

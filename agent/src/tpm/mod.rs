@@ -5,6 +5,7 @@
 //! Which key is made how follows the TCG EK Credential Profile and `tpm-formats.md` §2.3, §3, §6.
 
 pub mod attestation_key;
+mod certify;
 pub mod credential_blob;
 pub mod ek_certificate;
 pub mod endorsement_key;
@@ -15,6 +16,7 @@ pub mod owner;
 pub mod password;
 pub mod pcr;
 pub mod quote;
+pub mod software;
 
 use keylime_engine::algorithm::{Digest, HashAlgorithm};
 use keylime_engine::tpm::pcr_bank::PcrBank;
@@ -63,6 +65,21 @@ pub trait Tpm {
     /// # Errors
     /// The mask names a PCR beyond 23, the bank is not allocated, the PCRs never held still, or the TPM refused.
     fn quote(&mut self, request: &QuoteRequest) -> Result<Quote, TpmError>;
+
+    /// Lets the loaded attestation key certify itself over `qualifying_data`, which proves its possession (TPM2_Certify).
+    ///
+    /// # Errors
+    /// No attestation key is loaded, the data is longer than a TPM takes, or the TPM refused.
+    fn certify_attestation_key(&mut self, qualifying_data: &[u8]) -> Result<Certification, TpmError>;
+}
+
+/// What TPM2_Certify answers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Certification {
+    /// TPMS_ATTEST.
+    pub attest: Vec<u8>,
+    /// TPMT_SIGNATURE.
+    pub signature: Vec<u8>,
 }
 
 /// Which endorsement key is wanted.
@@ -217,6 +234,9 @@ pub enum TpmError {
     /// A command needs a key that is not loaded.
     #[error("no {0} is loaded")]
     KeyNotLoaded(&'static str),
+    /// The software TPM of tests refused a command.
+    #[error("software tpm: {0}")]
+    Software(#[from] keylime_soft_tpm::SoftTpmError),
     /// The owner thread ended.
     #[error("the tpm thread has ended")]
     Gone,

@@ -74,6 +74,22 @@ impl Enroller {
         }
     }
 
+    /// Attestations the verifier has passed, summed over all agents, and how many agents have each attestation status.
+    ///
+    /// # Errors
+    /// The verifier does not answer.
+    pub async fn attestations(&self) -> Result<(u64, BTreeMap<String, u64>), FleetError> {
+        let mut client = RestClient::new(self.verifier.clone());
+        let all = client.call(Method::GET, "/v2.5/agents/?bulk=True", Bytes::new()).await?;
+        let (mut passed, mut statuses) = (0, BTreeMap::new());
+        for record in all["results"].as_object().into_iter().flat_map(serde_json::Map::values) {
+            passed += record["attestation_count"].as_u64().unwrap_or(0);
+            let status = record["attestation_status"].as_str().unwrap_or("none").to_owned();
+            *statuses.entry(status).or_insert(0) += 1;
+        }
+        Ok((passed, statuses))
+    }
+
     /// How many agents are in each operational state.
     ///
     /// # Errors

@@ -14,6 +14,7 @@
 //! | [`listener`], [`http_request`] | the port at which all agents listen |
 //! | [`servers`] | the programs that are measured |
 //! | [`rest_client`], [`enrolment`], [`registration`] | what operators and agents send to them |
+//! | [`push_client`], [`push_fleet`] | agents that call the verifier |
 //! | [`observations`], [`process_usage`], [`spread`] | what is measured |
 //! | [`scenario`], [`report`] | the runs and their result |
 
@@ -28,6 +29,8 @@ pub mod observations;
 pub mod options;
 pub mod population;
 pub mod process_usage;
+pub mod push_client;
+pub mod push_fleet;
 pub mod registration;
 pub mod report;
 pub mod rest_client;

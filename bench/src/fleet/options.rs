@@ -20,7 +20,7 @@ pub struct Options {
     /// Number of agents
     #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=i64::from(AgentNumber::LIMIT)))]
     pub agents: u32,
-    /// Seconds between the quotes of one agent [default: 2; 60 for enrol; 600 for memory]
+    /// Seconds between the quotes of one agent [default: 2; 60 for enrol; 600 for the memory and restart scenarios]
     #[arg(long, value_parser = seconds)]
     pub interval: Option<f64>,
     /// Seconds for which is measured, after warm-up
@@ -35,7 +35,7 @@ pub struct Options {
     /// Entries that each measurement list grows by between two quotes; needs a policy
     #[arg(long, default_value_t = 0)]
     pub new_entries: u32,
-    /// Connections on which enrolments or registrations are sent
+    /// Connections on which enrolments, registrations or push attestations are sent
     #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=1024))]
     pub connections: u32,
     /// `max_workers` of the servers
@@ -82,9 +82,24 @@ pub enum Scenario {
     Memory,
     /// From the evidence to the subscriber on RabbitMQ
     Revocations,
+    /// Push: attestations per second at saturation, CPU of each, latencies at half of that load
+    Push,
+    /// Push: memory per agent between a twentieth of the fleet and the whole fleet, all connections closed
+    PushMemory,
+    /// Push: how soon a restarted verifier serves again, and whether all tokens are still good
+    PushRestart,
 }
 
 impl Scenario {
+    /// Whether agents call the verifier.
+    #[must_use]
+    pub const fn is_push(self) -> bool {
+        match self {
+            Self::Push | Self::PushMemory | Self::PushRestart => true,
+            Self::Quotes | Self::Enrol | Self::Register | Self::Memory | Self::Revocations => false,
+        }
+    }
+
     /// As it is written on the command line.
     #[must_use]
     pub const fn name(self) -> &'static str {
@@ -94,6 +109,9 @@ impl Scenario {
             Self::Register => "register",
             Self::Memory => "memory",
             Self::Revocations => "revocations",
+            Self::Push => "push",
+            Self::PushMemory => "push-memory",
+            Self::PushRestart => "push-restart",
         }
     }
 }
@@ -117,6 +135,15 @@ impl AttestationKeyKind {
         }
     }
 
+    /// Family, size in bits and signature scheme as a push agent offers them (`verifier-v3-push.md` §4).
+    #[must_use]
+    pub const fn offered_algorithms(self) -> (&'static str, u16, &'static str) {
+        match self {
+            Self::Rsa2048 => ("rsa", 2048, "rsassa"),
+            Self::P256 => ("ecc", 256, "ecdsa"),
+        }
+    }
+
     /// The agent's `enc_alg` and `sign_alg` (`agent-api.md` §2).
     #[must_use]
     pub const fn reported_algorithms(self) -> (&'static str, &'static str) {
@@ -132,9 +159,9 @@ impl Options {
     #[must_use]
     pub fn interval(&self) -> f64 {
         self.interval.unwrap_or(match self.scenario {
-            Scenario::Quotes | Scenario::Register | Scenario::Revocations => 2.0,
+            Scenario::Quotes | Scenario::Register | Scenario::Revocations | Scenario::Push => 2.0,
             Scenario::Enrol => 60.0,
-            Scenario::Memory => 600.0,
+            Scenario::Memory | Scenario::PushMemory | Scenario::PushRestart => 600.0,
         })
     }
 
@@ -145,17 +172,24 @@ impl Options {
             Scenario::Quotes | Scenario::Register | Scenario::Enrol | Scenario::Revocations => {
                 3.0 * self.interval() + 10.0
             }
-            Scenario::Memory => 5.0,
+            Scenario::Memory | Scenario::Push | Scenario::PushMemory | Scenario::PushRestart => 5.0,
         });
         Duration::from_secs_f64(seconds)
     }
 
-    /// Files in the policy; a revocation needs a list to find the unknown file in.
+    /// Files in the policy; a revocation needs a list to find the unknown file in, and a push agent something to be asked for.
     #[must_use]
     pub fn policy_files(&self) -> u32 {
         match self.scenario {
             Scenario::Revocations => self.policy_digests.max(1),
-            Scenario::Quotes | Scenario::Register | Scenario::Enrol | Scenario::Memory => self.policy_digests,
+            Scenario::Push | Scenario::PushMemory | Scenario::PushRestart if self.policy_digests == 0 => 200,
+            Scenario::Quotes
+            | Scenario::Register
+            | Scenario::Enrol
+            | Scenario::Memory
+            | Scenario::Push
+            | Scenario::PushMemory
+            | Scenario::PushRestart => self.policy_digests,
         }
     }
 
@@ -176,6 +210,8 @@ mod tests {
         Options::command().debug_assert();
         let options = Options::parse_from(["fleet", "--scenario", "revocations", "--agents", "9"]);
         assert_eq!((options.failing(), options.policy_files()), (5, 1));
+        let push = Options::parse_from(["fleet", "--scenario", "push-memory"]);
+        assert!(push.scenario.is_push() && push.policy_files() == 200 && push.interval() > 599.0);
         assert!(Options::try_parse_from(["fleet", "--interval", "0"]).is_err());
         assert!(Options::try_parse_from(["fleet", "--agents", "0"]).is_err());
     }

@@ -73,6 +73,20 @@ impl Population {
         self.agent(agent)?.evidence_at()
     }
 
+    /// One agent, for as long as the answer is kept.
+    ///
+    /// # Errors
+    /// There is no such agent.
+    pub fn locked(&self, number: AgentNumber) -> Result<MutexGuard<'_, SimulatedAgent>, FleetError> {
+        self.agent(number).ok_or_else(|| FleetError::Setup(format!("there is no agent {number}")))
+    }
+
+    /// How many entries lists grow by between quotes.
+    #[must_use]
+    pub const fn new_entries(&self) -> u32 {
+        self.new_entries
+    }
+
     fn agent(&self, agent: AgentNumber) -> Option<MutexGuard<'_, SimulatedAgent>> {
         self.agents.get(agent.index()).map(|agent| agent.lock().unwrap_or_else(PoisonError::into_inner))
     }

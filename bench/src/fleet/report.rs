@@ -4,7 +4,7 @@ use super::options::Options;
 use serde_json::{Map, Value, json};
 
 /// Figures that can be compared, and whether the reference's or ours is the numerator so that more is better for us.
-const RATIOS: [(&str, Better); 8] = [
+const RATIOS: [(&str, Better); 14] = [
     ("quotes_per_s", Better::Higher),
     ("cpu_ms_per_quote", Better::Lower),
     ("enrolments_per_s", Better::Higher),
@@ -13,6 +13,12 @@ const RATIOS: [(&str, Better); 8] = [
     ("cpu_ms_per_registration", Better::Lower),
     ("memory_per_agent_bytes", Better::Lower),
     ("rss_bytes", Better::Lower),
+    ("attestations_per_s", Better::Higher),
+    ("cpu_ms_per_attestation", Better::Lower),
+    ("sessions_per_s", Better::Higher),
+    ("cpu_ms_per_session", Better::Lower),
+    ("serving_again_s", Better::Lower),
+    ("all_tokens_tried_s", Better::Lower),
 ];
 
 #[derive(Clone, Copy)]

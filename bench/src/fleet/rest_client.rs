@@ -23,6 +23,17 @@ pub struct Target {
     pub tls: Option<TlsConnector>,
 }
 
+/// An answer of any status.
+#[derive(Debug, Clone)]
+pub struct Exchange {
+    /// HTTP status.
+    pub status: u16,
+    /// The header `Location`.
+    pub location: Option<String>,
+    /// The body.
+    pub body: Bytes,
+}
+
 /// How often an answer of "busy" is followed by another attempt.
 const PATIENCE: usize = 30;
 const BUSY_PAUSE: Duration = Duration::from_secs(1);
@@ -72,6 +83,34 @@ impl RestClient {
         Ok(serde_json::from_slice(&body).unwrap_or(Value::Null))
     }
 
+    /// Sends a JSON:API document, with a bearer token if there is one.
+    ///
+    /// # Errors
+    /// The connection breaks; an answer of any status is no error.
+    pub async fn exchange(
+        &mut self,
+        method: Method,
+        path: &str,
+        token: Option<&str>,
+        body: Bytes,
+    ) -> Result<Exchange, FleetError> {
+        let mut request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header("host", self.target.address.to_string())
+            .header("content-type", "application/vnd.api+json")
+            .header("accept", "application/vnd.api+json");
+        if let Some(token) = token {
+            request = request.header("authorization", format!("Bearer {token}"));
+        }
+        let request = request.body(Full::new(body)).map_err(|e| FleetError::Setup(format!("request {path}: {e}")))?;
+        let response = self.ready().await?.send_request(request).await?;
+        let status = response.status().as_u16();
+        let location = response.headers().get("location").and_then(|value| value.to_str().ok()).map(str::to_owned);
+        let body = response.into_body().collect().await?.to_bytes();
+        Ok(Exchange { status, location, body })
+    }
+
     /// The connection, renewed when the server has closed it.
     async fn ready(&mut self) -> Result<&mut SendRequest<Full<Bytes>>, FleetError> {
         let usable = match &mut self.connection {
@@ -101,6 +140,14 @@ impl RestClient {
         let (sender, connection) = handshake(TokioIo::new(stream)).await?;
         tokio::spawn(connection);
         Ok(sender)
+    }
+}
+
+impl Exchange {
+    /// The error for an answer that was not expected.
+    #[must_use]
+    pub fn refused(&self, method: &Method, path: &str) -> FleetError {
+        refusal(method, path, StatusCode::from_u16(self.status).unwrap_or_default(), &self.body)
     }
 }
 

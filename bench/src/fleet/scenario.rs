@@ -1,5 +1,6 @@
 //! The runs.
 
+mod push;
 mod revocations;
 
 use super::FleetError;
@@ -34,6 +35,9 @@ pub async fn run(whose: Implementation, options: &Options) -> Result<Value, Flee
     if options.scenario == Scenario::Register {
         return register(&servers, options).await;
     }
+    if options.scenario.is_push() {
+        return push::run(servers, options).await;
+    }
     let keys = FleetKeys::generate(options.ak)?;
     let identity = keys.identity.clone();
     let files = MeasuredFiles::new(options.policy_files());
@@ -49,7 +53,9 @@ pub async fn run(whose: Implementation, options: &Options) -> Result<Value, Flee
         Scenario::Enrol => run.enrolments().await,
         Scenario::Memory => run.memory().await,
         Scenario::Revocations => run.revocations().await,
-        Scenario::Register => Err(FleetError::Setup("registration needs no fleet".to_owned())),
+        Scenario::Push | Scenario::PushMemory | Scenario::PushRestart | Scenario::Register => {
+            Err(FleetError::Setup("this scenario needs no agents that listen".to_owned()))
+        }
     }
 }
 

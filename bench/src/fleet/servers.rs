@@ -14,15 +14,18 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tempfile::TempDir;
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
+/// How long a verifier may take to end.
+const STOP_LIMIT: Duration = Duration::from_secs(60);
 const START_LIMIT: Duration = Duration::from_secs(120);
 
 /// Running servers; dropping them ends them and removes their directory.
 #[derive(Debug)]
 pub struct Servers {
+    whose: Implementation,
     verifier: Guarded,
     registrar: Option<Guarded>,
     broker: Option<RabbitMq>,
@@ -41,7 +44,16 @@ impl Servers {
             (Scenario::Revocations, Implementation::Peer) => {
                 return Err(FleetError::Setup("the reference implementation does not speak AMQP".to_owned()));
             }
-            (Scenario::Quotes | Scenario::Enrol | Scenario::Register | Scenario::Memory, _) => None,
+            (
+                Scenario::Quotes
+                | Scenario::Enrol
+                | Scenario::Register
+                | Scenario::Memory
+                | Scenario::Push
+                | Scenario::PushMemory
+                | Scenario::PushRestart,
+                _,
+            ) => None,
         };
         if whose == Implementation::Peer {
             peer::ensure()?;
@@ -57,9 +69,36 @@ impl Servers {
                 registrar.wait_for_port(settings.registrar_port, START_LIMIT)?;
                 Some(registrar)
             }
-            Scenario::Quotes | Scenario::Enrol | Scenario::Memory | Scenario::Revocations => None,
+            Scenario::Quotes
+            | Scenario::Enrol
+            | Scenario::Memory
+            | Scenario::Revocations
+            | Scenario::Push
+            | Scenario::PushMemory
+            | Scenario::PushRestart => None,
         };
-        Ok(Self { verifier, registrar, broker, settings, dir })
+        Ok(Self { whose, verifier, registrar, broker, settings, dir })
+    }
+
+    /// Ends the verifier and starts it again; answers when it was told to start.
+    ///
+    /// # Errors
+    /// It does not end, or cannot be started.
+    pub fn restart_verifier(&mut self) -> Result<Instant, FleetError> {
+        self.verifier.terminate(STOP_LIMIT)?;
+        let start = Instant::now();
+        self.verifier = spawn(self.dir.path(), self.whose, "keylime_verifier")?;
+        self.verifier.wait_for_port(self.settings.verifier_port, START_LIMIT)?;
+        Ok(start)
+    }
+
+    /// The verifier, spoken to as an agent that has no certificate.
+    ///
+    /// # Errors
+    /// The verifier's files cannot be used.
+    pub fn verifier_for_agents(&self) -> Result<Target, FleetError> {
+        let config = tls::client(None, ServerTrust::Authorities(self.authority()?))?;
+        Ok(Target { address: local(self.settings.verifier_port), tls: Some(TlsConnector::from(Arc::new(config))) })
     }
 
     /// The verifier's process id.
@@ -125,6 +164,16 @@ fn local(port: u16) -> SocketAddr {
 fn settings(options: &Options, broker: Option<&RabbitMq>) -> Settings {
     let option = |name: &str, value: String| (name.to_owned(), value);
     let workers = option("max_workers", options.workers.to_string());
+    let mut verifier = vec![workers.clone()];
+    if options.scenario.is_push() {
+        // The whole fleet comes from few addresses and shall measure attestations, not the refusal of sessions.
+        verifier.extend([
+            option("mode", "push".to_owned()),
+            option("session_create_rate_limit_per_ip", "1000000".to_owned()),
+            option("session_create_rate_limit_per_agent", "1000".to_owned()),
+            option("session_lifetime", "86400".to_owned()),
+        ]);
+    }
     let revocations = broker.map_or_else(Vec::new, |broker| {
         vec![option("enabled_revocation_notifications", "['amqp']".to_owned()), option("amqp_url", broker.url())]
     });
@@ -135,7 +184,7 @@ fn settings(options: &Options, broker: Option<&RabbitMq>) -> Settings {
         agent_port: ports::free(),
         agent_id: "unused".to_owned(),
         quote_interval: options.interval(),
-        verifier: vec![workers.clone()],
+        verifier,
         registrar: vec![workers],
         revocations,
         tenant: Vec::new(),

@@ -2,7 +2,8 @@
 
 use super::FleetError;
 use super::measured_files::{BANK, IMA_PCR, MeasuredFiles};
-use crate::soft_tpm::SoftTpm;
+use crate::soft_tpm::{Attestation, SoftTpm};
+use keylime_engine::tpm::pcr_blob;
 use keylime_engine::tpm::pcr_mask::PcrMask;
 use std::time::Instant;
 
@@ -41,6 +42,35 @@ impl SimulatedAgent {
     #[must_use]
     pub const fn new(tpm: SoftTpm) -> Self {
         Self { tpm, entries: 0, unknown_at: None, asked_at: None, evidence_at: None }
+    }
+
+    /// Entries of the measurement list.
+    #[must_use]
+    pub const fn entries(&self) -> u64 {
+        self.entries
+    }
+
+    /// Proves possession of the attestation key (TPM2_Certify).
+    ///
+    /// # Errors
+    /// The TPM cannot sign.
+    pub fn prove_possession(&mut self, challenge: &[u8]) -> Result<Attestation, FleetError> {
+        Ok(self.tpm.certify_itself(challenge)?)
+    }
+
+    /// Quotes PCRs as a push agent does, with nothing bound to PCR 16; answers the quote and the PCRs' blob.
+    ///
+    /// # Errors
+    /// The TPM cannot sign.
+    pub fn push_quote(&mut self, mask: PcrMask, challenge: &[u8]) -> Result<(Attestation, Vec<u8>), FleetError> {
+        let (attestation, pcrs) = self.tpm.quote(BANK, mask, challenge)?;
+        Ok((attestation, pcr_blob::write_bank(&pcrs)))
+    }
+
+    /// The list from an entry on.
+    #[must_use]
+    pub fn list_from(&self, files: &MeasuredFiles, first: u64) -> String {
+        files.list(first, self.entries, self.unknown_at)
     }
 
     /// Notes that a quote was asked for; answers the seconds since it was asked for before.

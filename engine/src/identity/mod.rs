@@ -13,6 +13,8 @@ pub mod endorsement_key;
 pub mod identity_quote;
 pub mod key_derivation;
 pub mod payload_key;
+pub mod proof_of_possession;
 pub mod registration;
 mod registration_member;
+pub mod session_token;
 pub mod subject_key;

@@ -12,6 +12,8 @@ pub enum DeadlineReason {
     ReplyTimeout,
     /// An unreachable agent is tried again.
     RetryBackoff,
+    /// A push agent should have sent evidence by then.
+    SilenceTimeout,
 }
 
 impl DeadlineReason {
@@ -22,6 +24,7 @@ impl DeadlineReason {
             Self::NextAttestation => "next_attestation",
             Self::ReplyTimeout => "reply_timeout",
             Self::RetryBackoff => "retry_backoff",
+            Self::SilenceTimeout => "silence_timeout",
         }
     }
 }

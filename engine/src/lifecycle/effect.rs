@@ -95,6 +95,7 @@ impl Effect {
                 DeadlineReason::NextAttestation => "SetDeadline(next_attestation)",
                 DeadlineReason::ReplyTimeout => "SetDeadline(reply_timeout)",
                 DeadlineReason::RetryBackoff => "SetDeadline(retry_backoff)",
+                DeadlineReason::SilenceTimeout => "SetDeadline(silence_timeout)",
             },
             Self::StopAttesting => "StopAttesting",
             Self::DropStale => "DropStale",

@@ -1,5 +1,6 @@
 //! Randomness handed to a transition, and the quote nonce made of it.
 
+use crate::evidence::attestation::Challenge;
 use std::fmt;
 
 /// Fresh random bytes for one transition. Never reused for another.
@@ -23,6 +24,14 @@ impl Entropy {
             *target = ALPHABET[usize::from(byte % 62)];
         }
         QuoteNonce(text)
+    }
+
+    /// Makes the challenge of an opened attestation.
+    #[must_use]
+    pub fn challenge(&self) -> Challenge {
+        let mut bytes = [0; Challenge::LEN];
+        bytes.copy_from_slice(&self.0[1..=Challenge::LEN]);
+        Challenge::new(bytes)
     }
 
     /// A byte for jitter, independent of the nonce.

@@ -114,6 +114,11 @@ impl TpmPolicy {
     pub fn pcrs(&self) -> impl Iterator<Item = u8> + '_ {
         self.rules.iter().map(|rule| rule.pcr)
     }
+
+    /// The PCRs whose rule names at least one value: those a push agent has to quote (`evidence-and-tee.md` §5).
+    pub fn demanded_pcrs(&self) -> impl Iterator<Item = u8> + '_ {
+        self.rules.iter().filter(|rule| !rule.allowed.is_empty()).map(|rule| rule.pcr)
+    }
 }
 
 impl PcrRule {
@@ -137,6 +142,13 @@ impl PcrRule {
 }
 
 impl Allowed {
+    fn is_empty(&self) -> bool {
+        match self {
+            Self::List { texts, .. } => texts.is_empty(),
+            Self::Within(text) => text.is_empty(),
+        }
+    }
+
     fn from_json(key: &str, value: &Value) -> Result<Self, InvalidTpmPolicy> {
         match value {
             Value::String(text) => Ok(Self::Within(text.clone())),

@@ -60,6 +60,15 @@ impl SignatureScheme {
         }
     }
 
+    /// Keylime's name of the key algorithm the scheme is for.
+    #[must_use]
+    pub const fn key_algorithm(self) -> &'static str {
+        match self {
+            Self::Rsassa | Self::Rsapss => "rsa",
+            Self::Ecdsa | Self::Ecdaa | Self::Sm2 | Self::Ecschnorr => "ecc",
+        }
+    }
+
     /// The scheme with this name (exact, lower case).
     #[must_use]
     pub fn from_name(name: &str) -> Option<Self> {

@@ -1,6 +1,7 @@
 //! What an appraisal found: failures with Keylime's event ids, their severity, and the verdict built from them.
 
 pub mod failure;
+pub mod log_line;
 pub mod severity;
 
 pub use failure::{Failure, Failures, InternalFault};

@@ -85,10 +85,10 @@ actions! {
     ReactivateAgent = "reactivate_agent", Admin;
     /// Stops attestation.
     StopAgent = "stop_agent", Admin;
-    /// Lists an agent's attestations.
-    ListAttestations = "list_attestations", Admin;
+    /// Lists an agent's attestations; the documentation lets the agent itself do so, the reference's code does not.
+    ListAttestations = "list_attestations", AgentOrAdmin;
     /// Reads one attestation.
-    ReadAttestation = "read_attestation", Admin;
+    ReadAttestation = "read_attestation", AgentOrAdmin;
     /// Stores a runtime policy.
     CreateRuntimePolicy = "create_runtime_policy", Admin;
     /// Reads a runtime policy.

@@ -35,6 +35,11 @@ pub(crate) enum Refusal {
     Unauthenticated(TokenRefusal),
     /// 403, with the reason.
     Forbidden(String),
+    /// 503: who sent the request cannot be found out now.
+    Unavailable {
+        /// Seconds after which the client may try again.
+        retry_after_seconds: u32,
+    },
 }
 
 impl Gate {
@@ -44,11 +49,15 @@ impl Gate {
     }
 
     /// Establishes the identity. A token is judged on every routed request, also on public ones, and a request with a
-    /// token never falls back to its client certificate.
-    pub(crate) async fn identify(&self, credentials: Credentials<'_>) -> Result<Identity, Refusal> {
+    /// token never falls back to its client certificate. The one exception are requests for a new session: an agent whose
+    /// token is over must get one whatever it sends along.
+    pub(crate) async fn identify(&self, credentials: Credentials<'_>, action: Action) -> Result<Identity, Refusal> {
         let Some(header) = credentials.authorization else {
             return Ok(credentials.common_name.map_or(Identity::Anonymous, |name| Identity::Admin(Arc::clone(name))));
         };
+        if matches!(action, Action::CreateSession | Action::ExtendSession) {
+            return Ok(Identity::Anonymous);
+        }
         let refused = |refusal| Err(Refusal::Unauthenticated(refusal));
         let Some(token) = header.strip_prefix("Bearer ") else { return refused(TokenRefusal::HeaderFormat) };
         if token.len() > MAX_TOKEN_BYTES {
@@ -57,6 +66,7 @@ impl Gate {
         match self.tokens.check(token).await {
             TokenCheck::Agent(agent) => Ok(Identity::Agent(agent)),
             TokenCheck::Refused(refusal) => refused(refusal),
+            TokenCheck::Unavailable { retry_after_seconds } => Err(Refusal::Unavailable { retry_after_seconds }),
         }
     }
 
@@ -110,7 +120,8 @@ mod tests {
     async fn a_token_never_falls_back_to_the_certificate() {
         let name: Arc<str> = "client".into();
         let certified = Credentials { authorization: None, common_name: Some(&name) };
-        assert_eq!(gate().identify(certified).await, Ok(Identity::Admin("client".into())));
+        let action = Action::ListAgents;
+        assert_eq!(gate().identify(certified, action).await, Ok(Identity::Admin("client".into())));
         for (header, refusal) in [
             ("Basic x", TokenRefusal::HeaderFormat),
             ("bearer nope", TokenRefusal::HeaderFormat),
@@ -118,7 +129,8 @@ mod tests {
             ("Bearer ", TokenRefusal::Unknown),
         ] {
             let both = Credentials { authorization: Some(header), common_name: Some(&name) };
-            assert_eq!(gate().identify(both).await, Err(Refusal::Unauthenticated(refusal)), "{header}");
+            assert_eq!(gate().identify(both, action).await, Err(Refusal::Unauthenticated(refusal)), "{header}");
+            assert_eq!(gate().identify(both, Action::CreateSession).await, Ok(Identity::Anonymous), "{header}");
         }
     }
 

@@ -9,6 +9,7 @@ mod action;
 mod gate;
 mod identity;
 mod provider;
+mod session_tokens;
 mod simple;
 mod token;
 

@@ -13,6 +13,11 @@ pub enum TokenCheck {
     Agent(AgentId),
     /// Worth nothing.
     Refused(TokenRefusal),
+    /// Nobody knows, as the database does not answer.
+    Unavailable {
+        /// Seconds after which the client may try again.
+        retry_after_seconds: u32,
+    },
 }
 
 /// Why a token is worth nothing.

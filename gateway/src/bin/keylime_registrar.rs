@@ -3,8 +3,9 @@
 #![forbid(unsafe_code)]
 
 use keylime_actors::adapters::registrar_store::SqlRegistrarStore;
-use keylime_actors::registrar::{self, RegistrarHandle, RegistrarOptions};
+use keylime_actors::registrar::{self, RegistrarHandle, RegistrarOptions, StoreLocation};
 use keylime_engine::identity::registration::{MalformedCertificateAction, RegistrationRules, TpmIdentity};
+use keylime_gateway::authorization::NoSessions;
 use keylime_gateway::configuration::RegistrarConfiguration;
 use keylime_gateway::routes::{RegistrarState, registrar_routes};
 use keylime_gateway::startup::{self, CommandLine, Operations, Outcome, StartError};
@@ -49,7 +50,7 @@ async fn run(config: &Config) -> Result<(), StartError> {
         probe: Arc::new(move || if ready.ready() { Ok(()) } else { Err("stopping".to_owned()) }),
     };
     let state = RegistrarState { backend: Arc::new(handle.clone()) };
-    let servers = startup::serve(&configuration.web, tls, registrar_routes(), state, operations)?;
+    let servers = startup::serve(&configuration.web, tls, registrar_routes(), state, Arc::new(NoSessions), operations)?;
     startup::wait_for_stop().await?;
     for server in &servers {
         server.drain(configuration.web.shutdown_drain).await;
@@ -75,14 +76,14 @@ fn start_system(
             tpm_identity: TpmIdentity::from_option(&configuration.tpm_identity),
             malformed_certificates: MalformedCertificateAction::from_option(&configuration.malformed_cert_action),
         },
-        tpm_cert_store: tpm_cert_store()?,
+        tpm_cert_store: StoreLocation::found_by(tpm_cert_store),
         ..RegistrarOptions::default()
     };
     registrar::start(options, Arc::new(store)).map_err(StartError::system("cannot start the registrar system"))
 }
 
 /// Certificates of the authorities that issue IAK and IDevID certificates: an option of the tenant, as for the reference.
-fn tpm_cert_store() -> Result<PathBuf, StartError> {
-    let tenant = Config::load(Component::Tenant)?;
+fn tpm_cert_store() -> std::io::Result<PathBuf> {
+    let tenant = Config::load(Component::Tenant).map_err(std::io::Error::other)?;
     Ok(tenant.get_or("tenant", "tpm_cert_store", "/var/lib/keylime/tpm_cert_store").into())
 }

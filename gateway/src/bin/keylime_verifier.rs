@@ -2,10 +2,12 @@
 
 #![forbid(unsafe_code)]
 
+use keylime_actors::adapters::session_rows::SqlSessionStore;
 use keylime_actors::adapters::verifier_store::SqlVerifierStore;
 use keylime_gateway::backend::VerifierBackend;
 use keylime_gateway::configuration::{Mode, TrustedAuthorities, VerifierConfiguration};
-use keylime_gateway::routes::{VerifierSettings, VerifierState, verifier_routes};
+use keylime_gateway::routes::{VerifierSettings, VerifierState, attestation_routes, verifier_routes};
+use keylime_gateway::routing::Route;
 use keylime_gateway::startup::{self, CommandLine, Operations, Outcome, StartError};
 use keylime_gateway::tls::{Generated, TlsPaths};
 use keylime_gateway::verifier_system::{self, VerifierSystem};
@@ -40,6 +42,7 @@ async fn run(config: &Config, local_time: UtcOffset) -> Result<(), StartError> {
     let mode = match configuration.mode {
         Mode::Pull => "PULL",
         Mode::Push => "PUSH",
+        Mode::Both => "PULL and PUSH",
     };
     tracing::info!(target: "keylime.verifier", "Starting Keylime verifier in {mode} mode...");
     startup::announce(config);
@@ -52,16 +55,22 @@ async fn run(config: &Config, local_time: UtcOffset) -> Result<(), StartError> {
     let tls = startup::server_tls(&paths, &configuration.tls, &web.ip, not_default(&configuration), client)?;
     let database = startup::open_database(&configuration.database, Service::Verifier, &work_dir).await?;
     let store = Arc::new(SqlVerifierStore::new(database.clone()));
-    let system = verifier_system::start(&configuration, &paths, store, local_time).await?;
-    let state =
-        VerifierState { backend: Arc::new(system.handle.clone()), settings: settings(&configuration, &work_dir) };
+    let sessions = Arc::new(SqlSessionStore::new(database.clone()));
+    let system = verifier_system::start(&configuration, &paths, store, sessions, local_time).await?;
+    let state = VerifierState {
+        backend: Arc::new(system.handle.clone()),
+        sessions: system.sessions.clone(),
+        settings: settings(&configuration, &work_dir),
+    };
+    let tokens = Arc::new(system.sessions.clone());
     let operations = Operations { metrics, probe: probe(&system) };
-    let servers = startup::serve(web, tls, verifier_routes(), state, operations)?;
+    let servers = startup::serve(web, tls, routes_of(configuration.mode), state, tokens, operations)?;
     startup::wait_for_stop().await?;
     for server in &servers {
         server.drain(web.shutdown_drain).await;
     }
     system.handle.shutdown(web.shutdown_drain).await;
+    system.sessions.shutdown(web.shutdown_drain).await;
     system.revocations.shutdown(web.shutdown_drain).await;
     database.close().await;
     for server in &servers {
@@ -69,6 +78,15 @@ async fn run(config: &Config, local_time: UtcOffset) -> Result<(), StartError> {
     }
     tracing::info!(target: "keylime.verifier", "Verifier stopped");
     Ok(())
+}
+
+fn routes_of(mode: Mode) -> Vec<Route<VerifierState>> {
+    let mut routes = verifier_routes();
+    match mode {
+        Mode::Pull => {}
+        Mode::Push | Mode::Both => routes.extend(attestation_routes()),
+    }
+    routes
 }
 
 /// The client options that have to be `default` for `tls_dir = generate`, and are not.
@@ -86,6 +104,7 @@ fn settings(configuration: &VerifierConfiguration, work_dir: &Path) -> VerifierS
         ip: configuration.web.ip.clone(),
         port: configuration.web.https_port,
         agent_mtls: configuration.enable_agent_mtls,
+        mode: configuration.mode,
         quote_interval: configuration.quote_interval,
         policy_signatures_required: configuration.require_allow_list_signatures,
         signing_keys: work_dir.join("signing_keys"),

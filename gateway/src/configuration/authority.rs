@@ -1,7 +1,7 @@
 //! `ca.conf` (`config.md` §6), read only when a server makes its own authority.
 
 use super::ConfigurationError;
-use keylime_pki::authority::Subject;
+use keylime_pki::authority::{KeyAlgorithm, Subject};
 use keylime_settings::Config;
 
 const SECTION: &str = "ca";
@@ -43,8 +43,10 @@ impl AuthorityConfiguration {
                 org_unit: text("cert_org_unit", &defaults.org_unit),
                 ca_name: text("cert_ca_name", &defaults.ca_name),
                 ca_lifetime_days: number("cert_ca_lifetime", defaults.ca_lifetime_days)?,
-                // `cert_lifetime` is in every file and read by nobody: certificates are valid for a year.
-                lifetime_days: defaults.lifetime_days,
+                lifetime_days: number("cert_lifetime", defaults.lifetime_days)?,
+                algorithm: KeyAlgorithm::from_option(&text("cert_key_algorithm", "rsa")).ok_or_else(|| {
+                    ConfigurationError::value("cert_key_algorithm", "is none of rsa, ecdsa, ecdsa-p256, ecdsa-p384")
+                })?,
                 bits: number("cert_bits", defaults.bits)?,
                 crl_url: text("cert_crl_dist", &defaults.crl_url),
             },

@@ -2,7 +2,7 @@
 
 use super::ConfigurationError;
 use keylime_schema::database::PoolSize;
-use keylime_settings::Config;
+use keylime_settings::{Config, expanded};
 use serde_json::Value;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -133,7 +133,7 @@ impl std::fmt::Debug for TlsConfiguration {
 impl TlsConfiguration {
     pub(super) fn read(config: &Config, default_directory: &str) -> Result<Self, ConfigurationError> {
         let section = config.component().name();
-        let directory = match config.get_or(section, "tls_dir", default_directory).as_str() {
+        let directory = match config.place(section, "tls_dir").as_deref().unwrap_or(default_directory) {
             "" => return Err(ConfigurationError::value("tls_dir", "must not be empty")),
             "generate" => TlsDirectory::Generate,
             "default" => TlsDirectory::Default,
@@ -157,7 +157,7 @@ impl TlsConfiguration {
 
 /// A file option: `None` for `default`.
 pub(super) fn file(config: &Config, option: &'static str) -> Result<Option<PathBuf>, ConfigurationError> {
-    match config.get_or(config.component().name(), option, "default").as_str() {
+    match config.place(config.component().name(), option).as_deref().unwrap_or("default") {
         "" => Err(ConfigurationError::value(option, "must be a file or 'default'")),
         "default" => Ok(None),
         path => Ok(Some(path.into())),
@@ -170,7 +170,7 @@ pub(super) fn password(config: &Config, option: &str) -> Option<String> {
 
 pub(super) fn trusted(config: &Config, option: &'static str) -> Result<TrustedAuthorities, ConfigurationError> {
     let section = config.component().name();
-    match config.get_or(section, option, "default").as_str() {
+    match config.place(section, option).as_deref().unwrap_or("default") {
         "" => Err(ConfigurationError::value(option, "must be 'default', 'all' or a list of files")),
         "default" => Ok(TrustedAuthorities::Default),
         "all" => Ok(TrustedAuthorities::All),
@@ -179,7 +179,7 @@ pub(super) fn trusted(config: &Config, option: &'static str) -> Result<TrustedAu
             if files.is_empty() {
                 return Err(ConfigurationError::value(option, "the list of files is empty"));
             }
-            Ok(TrustedAuthorities::Files(files.into_iter().map(PathBuf::from).collect()))
+            Ok(TrustedAuthorities::Files(files.iter().map(|file| expanded(file).into()).collect()))
         }
     }
 }

@@ -21,6 +21,8 @@ pub enum Mode {
     Pull,
     /// The agent sends.
     Push,
+    /// Each agent as it was enrolled.
+    Both,
 }
 
 /// The verifier's options.
@@ -68,10 +70,16 @@ pub struct PushConfiguration {
     pub session_create_rate_limit_window_ip: Duration,
     pub session_create_rate_limit_per_agent: u32,
     pub session_create_rate_limit_window_agent: Duration,
+    /// Sessions of enrolled agents beyond the limit of their address; our own option.
+    pub session_create_rate_limit_global: u32,
+    /// Our own option.
+    pub session_create_rate_limit_window_global: Duration,
     pub session_lifetime: Duration,
     pub nonce_lifetime: Duration,
     pub extend_token_on_attestation: bool,
     pub auto_recover_attestation_failures: bool,
+    /// `manual`: an agent that was silent has to be reactivated.
+    pub timeout_recovery_manual: bool,
 }
 
 impl std::fmt::Debug for VerifierConfiguration {
@@ -127,7 +135,8 @@ fn mode(text: &str) -> Result<Mode, ConfigurationError> {
     match text {
         "pull" | "" => Ok(Mode::Pull),
         "push" => Ok(Mode::Push),
-        other => Err(ConfigurationError::value("mode", format!("'{other}' is neither pull nor push"))),
+        "both" => Ok(Mode::Both),
+        other => Err(ConfigurationError::value("mode", format!("'{other}' is none of pull, push and both"))),
     }
 }
 
@@ -202,10 +211,20 @@ fn push(config: &Config) -> Result<PushConfiguration, ConfigurationError> {
         session_create_rate_limit_window_ip: duration("session_create_rate_limit_window_ip", 60)?,
         session_create_rate_limit_per_agent: count("session_create_rate_limit_per_agent", 15)?,
         session_create_rate_limit_window_agent: duration("session_create_rate_limit_window_agent", 60)?,
+        session_create_rate_limit_global: count("session_create_rate_limit_global", 10_000)?,
+        session_create_rate_limit_window_global: duration("session_create_rate_limit_window_global", 60)?,
         session_lifetime: duration("session_lifetime", 180)?,
         nonce_lifetime: duration("nonce_lifetime", 60)?,
         extend_token_on_attestation: config.boolean(SECTION, "extend_token_on_attestation", true)?,
         auto_recover_attestation_failures: config.boolean(SECTION, "auto_recover_attestation_failures", false)?,
+        timeout_recovery_manual: match config.get_or(SECTION, "timeout_recovery", "automatic").as_str() {
+            "automatic" | "" => false,
+            "manual" => true,
+            other => {
+                let problem = format!("'{other}' is neither automatic nor manual");
+                return Err(ConfigurationError::value("timeout_recovery", problem));
+            }
+        },
     })
 }
 
@@ -243,7 +262,8 @@ mod tests {
             ("request_timeout = -2", "request_timeout"),
             ("measured_boot_evaluate = never", "measured_boot_evaluate"),
             ("severity_policy = [{\"event_id\": \".*\", \"severity_label\": \"odd\"}]", "severity_policy"),
-            ("mode = both", "mode"),
+            ("mode = neither", "mode"),
+            ("timeout_recovery = never", "timeout_recovery"),
             ("version = two", "version"),
             ("exponential_backoff = maybe", "exponential_backoff"),
             ("challenge_lifetime = -1", "challenge_lifetime"),

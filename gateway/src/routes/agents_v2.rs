@@ -75,11 +75,14 @@ async fn list(state: Arc<VerifierState>, call: Call, permit: Permit<permitted::L
 }
 
 async fn delete(state: Arc<VerifierState>, call: Call, _: Permit<permitted::DeleteAgent>) -> Reply {
-    let agent_id = match agent_id(&call) {
-        Ok(agent_id) => agent_id,
-        Err(reply) => return reply,
-    };
-    match state.backend.delete(&agent_id).await {
+    match agent_id(&call) {
+        Ok(agent_id) => delete_agent(&state, &agent_id).await,
+        Err(reply) => reply,
+    }
+}
+
+pub(super) async fn delete_agent(state: &VerifierState, agent_id: &AgentId) -> Reply {
+    match state.backend.delete(agent_id).await {
         Ok(Deletion::Done) => success(),
         Ok(Deletion::Accepted) => refused(202, "Accepted"),
         Err(CommandError::NotFound) => refused(404, "agent id not found"),
@@ -91,16 +94,24 @@ async fn delete(state: Arc<VerifierState>, call: Call, _: Permit<permitted::Dele
 
 async fn reactivate(state: Arc<VerifierState>, call: Call, _: Permit<permitted::ReactivateAgent>) -> Reply {
     match agent_id(&call) {
-        Ok(agent_id) => commanded(state.backend.reactivate(&agent_id).await),
+        Ok(agent_id) => reactivate_agent(&state, &agent_id).await,
         Err(reply) => reply,
     }
 }
 
 async fn stop(state: Arc<VerifierState>, call: Call, _: Permit<permitted::StopAgent>) -> Reply {
     match agent_id(&call) {
-        Ok(agent_id) => commanded(state.backend.stop(&agent_id).await),
+        Ok(agent_id) => stop_agent(&state, &agent_id).await,
         Err(reply) => reply,
     }
+}
+
+pub(super) async fn reactivate_agent(state: &VerifierState, agent_id: &AgentId) -> Reply {
+    commanded(state.backend.reactivate(agent_id).await)
+}
+
+pub(super) async fn stop_agent(state: &VerifierState, agent_id: &AgentId) -> Reply {
+    commanded(state.backend.stop(agent_id).await)
 }
 
 fn commanded(outcome: Result<(), CommandError>) -> Reply {
@@ -116,14 +127,14 @@ fn commanded(outcome: Result<(), CommandError>) -> Reply {
 
 /// How much of an agent's state somebody sees.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum View {
+pub(super) enum View {
     /// Everything the wire has.
     Full,
     /// Without the verifier's share of the payload key.
     WithoutKeyShare,
 }
 
-fn view_of(identity: &Identity) -> View {
+pub(super) fn view_of(identity: &Identity) -> View {
     match identity {
         Identity::Admin(_) => View::Full,
         Identity::Agent(_) | Identity::Anonymous => View::WithoutKeyShare,
@@ -200,7 +211,7 @@ fn render_page(
     Ok(piece)
 }
 
-fn status_reply(status: AgentStatus, settings: &VerifierSettings, view: View) -> AgentStatusReply {
+pub(super) fn status_reply(status: AgentStatus, settings: &VerifierSettings, view: View) -> AgentStatusReply {
     AgentStatusReply {
         operational_state: status.operational_state,
         v: status.v.filter(|_| view == View::Full),

@@ -5,6 +5,7 @@ use super::policy_upload::{Upload, checked_name};
 use super::store_reply::{busy, store_failure};
 use super::{VERIFIER, VerifierSettings, VerifierState};
 use crate::authorization::{Permit, permitted};
+use crate::configuration::Mode;
 use crate::routing::{Call, Reply, Route};
 use actix_web::http::Method;
 use keylime_actors::ports::{NewBootPolicy, NewRuntimePolicy, PolicyChoice};
@@ -12,6 +13,7 @@ use keylime_actors::verifier::{EnrolAgent, EnrolError};
 use keylime_engine::ids::AgentId;
 use keylime_schema::wire::api_version::ApiVersion;
 use keylime_schema::wire::v2::enrolment::EnrolmentRequest;
+use serde_json::Value;
 use std::sync::Arc;
 
 mod material;
@@ -22,14 +24,28 @@ pub(super) fn routes() -> Vec<Route<VerifierState>> {
 }
 
 async fn add(state: Arc<VerifierState>, call: Call, _: Permit<permitted::CreateAgent>) -> Reply {
-    let (agent, boot_policy_named) = match checked(&state.settings, &call).await {
+    let id = match agent_id(&call) {
+        Ok(id) => id,
+        Err(reply) => return reply,
+    };
+    if call.body().is_empty() {
+        return refused(400, "Expected non zero content length");
+    }
+    match call.json() {
+        Ok(body) => enrol(&state, &id, body).await,
+        Err(error) => refused(400, format!("Exception error: body is not valid JSON: {error}")),
+    }
+}
+
+/// Enrols an agent with the members of this body.
+pub(super) async fn enrol(state: &VerifierState, id: &AgentId, body: &Value) -> Reply {
+    let (agent, boot_policy_named) = match checked(&state.settings, id.clone(), body).await {
         Ok(checked) => checked,
         Err(reply) => return reply,
     };
-    let id = agent.agent_id.clone();
     match state.backend.enrol(agent).await {
         Ok(()) => success(),
-        Err(error) => enrolment_refused(&id, error, boot_policy_named),
+        Err(error) => enrolment_refused(id, error, boot_policy_named),
     }
 }
 
@@ -40,20 +56,27 @@ enum BootPolicyName {
     OfAgent,
 }
 
-async fn checked(settings: &VerifierSettings, call: &Call) -> Result<(EnrolAgent, BootPolicyName), Reply> {
-    let agent_id = agent_id(call)?;
-    if call.body().is_empty() {
-        return Err(refused(400, "Expected non zero content length"));
-    }
-    let body =
-        call.json().map_err(|error| refused(400, format!("Exception error: body is not valid JSON: {error}")))?;
-    let request =
+async fn checked(
+    settings: &VerifierSettings,
+    agent_id: AgentId,
+    body: &Value,
+) -> Result<(EnrolAgent, BootPolicyName), Reply> {
+    let mut request =
         EnrolmentRequest::from_json(body).map_err(|error| refused(400, format!("Exception error: {error}")))?;
     let version = supported_version(request.supported_version.as_deref());
-    if version != ApiVersion::new(1, 0) && settings.agent_mtls && request.mtls_cert.is_none() {
+    let is_pushed = match settings.mode {
+        Mode::Pull => false,
+        Mode::Push => true,
+        Mode::Both => request.cloudagent_ip.is_none(),
+    };
+    if is_pushed {
+        // An agent that comes by itself is never asked, so its address is of no use.
+        (request.cloudagent_ip, request.cloudagent_port) = (None, None);
+    } else if version != ApiVersion::new(1, 0) && settings.agent_mtls && request.mtls_cert.is_none() {
         return Err(refused(400, "mTLS certificate for agent is required!"));
     }
-    material::check(&request).map_err(|problem| refused(400, format!("Exception error: {problem}")))?;
+    let reach = if is_pushed { material::Reach::ComesByItself } else { material::Reach::IsAsked };
+    material::check(&request, reach).map_err(|problem| refused(400, format!("Exception error: {problem}")))?;
     let (boot_policy, boot_policy_named) = boot_policy(&request, &agent_id)?;
     let agent = EnrolAgent {
         v: request.v.clone(),

@@ -9,7 +9,7 @@ use actix_web::http::Method;
 use keylime_actors::ports::{NewBootPolicy, PolicyStoreError};
 use keylime_schema::wire::envelope::Envelope;
 use keylime_schema::wire::v2::policies::{BootPolicyNames, BootPolicyReply};
-use serde_json::Value;
+use serde_json::{Map, Value};
 use std::sync::Arc;
 
 /// The routes of this resource.
@@ -91,7 +91,7 @@ fn not_found(name: &str) -> Reply {
     refused(404, format!("Measured boot policy {name} not found"))
 }
 
-fn in_use(agent: &str) -> Reply {
+pub(super) fn in_use(agent: &str) -> Reply {
     refused(409, format!("Can't delete mb_policy as it's currently in use by agent {agent}"))
 }
 
@@ -104,10 +104,15 @@ fn uploaded(call: &Call) -> Result<NewBootPolicy, Reply> {
     let Value::Object(members) = body else {
         return Err(refused(400, "request body must be a JSON object"));
     };
+    of_members(call.parameter("name").to_owned(), members)
+}
+
+/// The policy that these members bring.
+pub(super) fn of_members(name: String, members: &Map<String, Value>) -> Result<NewBootPolicy, Reply> {
     let text = match members.get("mb_policy") {
         None | Some(Value::Null) => None,
         Some(Value::String(text)) => Some(Arc::from(text.as_str())),
         Some(_) => return Err(refused(400, "member 'mb_policy' must be a text or null")),
     };
-    Ok(NewBootPolicy { name: call.parameter("name").to_owned(), text })
+    Ok(NewBootPolicy { name, text })
 }

@@ -2,20 +2,31 @@
 
 pub mod agents_v2;
 pub mod agents_v2_add;
+pub mod agents_v3;
+mod attestations_v3;
 pub mod boot_policies;
+pub mod boot_policies_v3;
+mod json_api;
+pub mod openapi;
 pub mod operations;
 mod policy_upload;
 pub mod registrar_agents;
 pub mod runtime_policies;
+pub mod runtime_policies_v3;
+pub mod sessions_v3;
 mod store_reply;
 pub mod verify_identity;
 pub mod version;
 
+pub use attestations_v3::attestation_routes;
+pub use openapi::{described, path_of as openapi_path};
 pub use registrar_agents::{RegistrarState, registrar_routes};
 pub use version::verifier_roots;
 
 use crate::backend::VerifierBackend;
+use crate::configuration::Mode;
 use crate::routing::Route;
+use keylime_actors::sessions::SessionHandle;
 use keylime_schema::wire::python_json::Layout;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -27,6 +38,8 @@ const VERIFIER: Layout = Layout::Compact;
 pub struct VerifierState {
     /// The verifier system.
     pub backend: Arc<dyn VerifierBackend>,
+    /// The sessions of push agents.
+    pub sessions: SessionHandle,
     /// What the configuration says about enrolments and answers.
     pub settings: VerifierSettings,
 }
@@ -40,6 +53,8 @@ pub struct VerifierSettings {
     pub port: u16,
     /// `enable_agent_mtls`: agents must bring a certificate.
     pub agent_mtls: bool,
+    /// How agents are attested.
+    pub mode: Mode,
     /// `quote_interval`, seconds.
     pub quote_interval: f64,
     /// `require_allow_list_signatures`.
@@ -57,5 +72,9 @@ pub fn verifier_routes() -> Vec<Route<VerifierState>> {
     routes.extend(runtime_policies::routes());
     routes.extend(boot_policies::routes());
     routes.extend(verify_identity::routes());
+    routes.extend(sessions_v3::routes());
+    routes.extend(agents_v3::routes());
+    routes.extend(runtime_policies_v3::routes());
+    routes.extend(boot_policies_v3::routes());
     routes
 }

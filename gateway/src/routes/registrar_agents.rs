@@ -103,6 +103,11 @@ async fn register(state: Arc<RegistrarState>, call: Call, _: Permit<permitted::R
             refused(400, "Could not register agent with invalid data")
         }
         Err(RegisterError::IdentityChanged) => {
+            let id = agent_id.escape_debug();
+            tracing::warn!(
+                target: "keylime.registrar",
+                "agent_id cannot re-register with different TPM identity: {id}; delete the agent first if its TPM was replaced"
+            );
             refused(403, "Agent re-registration with different TPM identity is forbidden for security reasons")
         }
         Err(RegisterError::Concurrent) => refused(

@@ -3,7 +3,7 @@
 use super::agents_v2::refused;
 use super::policy_upload::{Upload, checked_name};
 use super::store_reply::store_failure;
-use super::{VERIFIER, VerifierState};
+use super::{VERIFIER, VerifierSettings, VerifierState};
 use crate::authorization::{Permit, permitted};
 use crate::routing::{Call, Reply, Route};
 use actix_web::http::Method;
@@ -100,7 +100,7 @@ fn not_found(name: &str) -> Reply {
     refused(404, format!("Runtime policy {name} not found"))
 }
 
-fn in_use(agent: &str) -> Reply {
+pub(super) fn in_use(agent: &str) -> Reply {
     refused(409, format!("Can't delete allowlist as it's currently in use by agent {agent}"))
 }
 
@@ -113,6 +113,15 @@ async fn uploaded(state: &VerifierState, call: &Call) -> Result<NewRuntimePolicy
     let Value::Object(members) = body else {
         return Err(refused(400, "request body must be a JSON object"));
     };
+    of_members(&state.settings, name, members).await
+}
+
+/// The policy that these members bring, checked.
+pub(super) async fn of_members(
+    settings: &VerifierSettings,
+    name: String,
+    members: &Map<String, Value>,
+) -> Result<NewRuntimePolicy, Reply> {
     let text = base64(members, "runtime_policy")?;
     let text = text.ok_or_else(|| refused(400, "member 'runtime_policy' is missing"))?;
     let key = base64(members, "runtime_policy_key")?.filter(|key| !key.is_empty());
@@ -121,7 +130,7 @@ async fn uploaded(state: &VerifierState, call: &Call) -> Result<NewRuntimePolicy
         Some(Value::String(text)) => Some(text.clone()),
         Some(_) => return Err(refused(400, "member 'tpm_policy' must be a text")),
     };
-    Upload { name, text, key, tpm_policy }.check(&state.settings).await
+    Upload { name, text, key, tpm_policy }.check(settings).await
 }
 
 fn base64(members: &Map<String, Value>, member: &str) -> Result<Option<Vec<u8>>, Reply> {

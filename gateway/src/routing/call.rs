@@ -9,6 +9,7 @@ use std::sync::OnceLock;
 /// A routed, admitted request with its body.
 #[derive(Debug)]
 pub struct Call {
+    pub(crate) path: String,
     pub(crate) parameters: Vec<(&'static str, String)>,
     pub(crate) query: Parameters,
     pub(crate) content_type: Option<String>,
@@ -23,6 +24,23 @@ impl Call {
     #[must_use]
     pub fn parameter(&self, name: &str) -> &str {
         self.parameters.iter().find(|(known, _)| *known == name).map_or("", |(_, value)| value)
+    }
+
+    /// The path as it came, without the query.
+    #[must_use]
+    pub fn path(&self) -> &str {
+        &self.path
+    }
+
+    /// The announced type of the body, without parameters.
+    #[must_use]
+    pub fn content_type(&self) -> Option<&str> {
+        self.content_type.as_deref()
+    }
+
+    /// Takes the parsed body out, if it came as JSON.
+    pub fn take_json(&mut self) -> Option<Value> {
+        self.json.take()
     }
 
     /// The query string.
@@ -107,6 +125,7 @@ mod tests {
     #[test]
     fn the_path_wins_over_body_and_query() {
         let call = Call {
+            path: String::new(),
             parameters: vec![("agent_id", "path".to_owned())],
             query: Parameters::decode(b"agent_id=query&port=1"),
             content_type: Some("application/json".to_owned()),

@@ -7,7 +7,10 @@ use futures_util::stream::{LocalBoxStream, StreamExt as _};
 use keylime_schema::wire::envelope::Envelope;
 use keylime_schema::wire::errors::ErrorDocument;
 use keylime_schema::wire::python_json::{self, Layout};
+use keylime_schema::wire::v3::ANSWER_MEDIA_TYPE;
 use serde::Serialize;
+use serde::de::IgnoredAny;
+use std::borrow::Cow;
 use std::fmt;
 use std::io;
 
@@ -16,7 +19,7 @@ pub struct Reply {
     pub(crate) status: StatusCode,
     pub(crate) reason: Option<&'static str>,
     pub(crate) body: ReplyBody,
-    pub(crate) location: Option<&'static str>,
+    pub(crate) location: Option<Cow<'static, str>>,
     pub(crate) retry_after_seconds: Option<u32>,
     pub(crate) close: bool,
 }
@@ -64,6 +67,11 @@ impl Reply {
         Self::json(status, Layout::Compact, "application/json; charset=UTF-8", &document)
     }
 
+    /// JSON laid out as the reference's answers about sessions are.
+    pub fn plain_json<T: Serialize>(status: StatusCode, value: &T) -> Self {
+        Self::json(status, Layout::Indented, "application/json", value)
+    }
+
     /// 200 with JSON that is produced while it is sent.
     #[must_use]
     pub fn stream(stream: LocalBoxStream<'static, io::Result<Bytes>>) -> Self {
@@ -79,7 +87,7 @@ impl Reply {
     /// 307.
     #[must_use]
     pub fn redirect(location: &'static str) -> Self {
-        Self { location: Some(location), ..Self::empty(StatusCode::TEMPORARY_REDIRECT) }
+        Self { location: Some(location.into()), ..Self::empty(StatusCode::TEMPORARY_REDIRECT) }
     }
 
     /// Replaces the reason phrase.
@@ -92,6 +100,19 @@ impl Reply {
     #[must_use]
     pub fn retry_after(self, seconds: u32) -> Self {
         Self { retry_after_seconds: Some(seconds), ..self }
+    }
+
+    /// Tells the client where the resource is.
+    #[must_use]
+    pub fn at(self, location: String) -> Self {
+        Self { location: Some(location.into()), ..self }
+    }
+
+    /// Whole JSON text of this version's documents (`verifier-v3-push.md` §2).
+    #[must_use]
+    pub fn document(status: StatusCode, text: Vec<u8>) -> Self {
+        let body = TextBody { bytes: text.into(), content_type: ANSWER_MEDIA_TYPE };
+        Self { body: ReplyBody::Text(body), ..Self::empty(status) }
     }
 
     /// Closes the connection after this answer.
@@ -120,6 +141,18 @@ impl Reply {
     #[must_use]
     pub fn status(&self) -> StatusCode {
         self.status
+    }
+
+    /// The status text of an envelope, if this is one.
+    #[must_use]
+    pub fn envelope_status(&self) -> Option<String> {
+        match &self.body {
+            ReplyBody::Text(text) => {
+                let envelope: Envelope<IgnoredAny> = serde_json::from_slice(&text.bytes).ok()?;
+                Some(envelope.status)
+            }
+            ReplyBody::Empty | ReplyBody::NoContent | ReplyBody::Stream(_) => None,
+        }
     }
 
     fn json<T: Serialize>(status: StatusCode, layout: Layout, content_type: &'static str, value: &T) -> Self {

@@ -15,6 +15,10 @@ use std::time::Duration;
 /// Largest body of a request that anybody may send, such as a registration with its certificates, in bytes.
 const SMALL_BODY: u64 = 1 << 20;
 
+/// A small body has to be complete after this time: anybody may send one, and nobody may keep its connection by sending
+/// it slowly.
+const SMALL_BODY_DEADLINE: Duration = Duration::from_secs(20);
+
 /// Seconds after which a client may find a restarted server.
 const STOPPING_RETRY_SECONDS: u32 = 5;
 
@@ -101,7 +105,11 @@ impl<S: Send + Sync + 'static> Router<S> {
         if announced_length(request).is_some_and(|length| length > limit) {
             return refuse(Reply::empty(StatusCode::BAD_REQUEST), request, payload).await;
         }
-        let body = match read_body(payload, limit, self.limits.body_deadline).await {
+        let deadline = match matched.route.body {
+            BodyLimit::Upload => self.limits.body_deadline,
+            BodyLimit::Small => self.limits.body_deadline.min(SMALL_BODY_DEADLINE),
+        };
+        let body = match read_body(payload, limit, deadline).await {
             Ok(body) => body,
             Err(BodyError::TooLarge | BodyError::Broken) => return Reply::empty(StatusCode::BAD_REQUEST).closing(),
             Err(BodyError::Late) => return Reply::empty(StatusCode::REQUEST_TIMEOUT).closing(),
@@ -121,6 +129,9 @@ impl<S: Send + Sync + 'static> Router<S> {
         let admission = self.admit(request, facts, &matched).await.map_err(|refusal| match refusal {
             Refusal::Unauthenticated(refusal) => Reply::errors(StatusCode::UNAUTHORIZED, refusal.detail()),
             Refusal::Forbidden(reason) => Reply::errors(StatusCode::FORBIDDEN, reason),
+            Refusal::Unavailable { retry_after_seconds } => {
+                Reply::empty(StatusCode::SERVICE_UNAVAILABLE).retry_after(retry_after_seconds)
+            }
         })?;
         Ok((matched, admission))
     }
@@ -153,7 +164,7 @@ impl<S: Send + Sync + 'static> Router<S> {
             authorization: header.filter(|value| !value.is_empty()),
             common_name: facts.common_name.as_ref(),
         };
-        let identity = self.gate.identify(credentials).await?;
+        let identity = self.gate.identify(credentials, matched.route.action).await?;
         self.gate.admit(identity, matched.route.action, resource(&matched.parameters))
     }
 }
@@ -201,5 +212,5 @@ fn call(
         let _ = json.set(value);
     }
     let query = Parameters::decode(request.uri().query().unwrap_or_default().as_bytes());
-    Ok(Call { parameters, query, content_type, body, json, peer: facts.peer })
+    Ok(Call { path: request.uri().path().to_owned(), parameters, query, content_type, body, json, peer: facts.peer })
 }

@@ -1,8 +1,9 @@
 //! Binds, serves until told to stop, and drains.
 
 use super::StartError;
-use crate::authorization::{Gate, NoSessions, Provider, SimpleProvider};
+use crate::authorization::{Gate, Provider, SimpleProvider, Tokens};
 use crate::configuration::WebConfiguration;
+use crate::routes::described;
 use crate::routes::operations::{self, Probe};
 use crate::routing::{Route, Router, RouterLimits};
 use crate::server::{ConnectionLimits, Endpoint, RunningServer, TlsSource, bind};
@@ -34,6 +35,7 @@ pub fn serve<S: Send + Sync + 'static>(
     tls: ServerTlsFiles,
     routes: Vec<Route<S>>,
     state: S,
+    tokens: Arc<dyn Tokens>,
     operations: Operations,
 ) -> Result<Vec<RunningServer>, StartError> {
     let source = Arc::new(TlsSource::new(tls.load()?));
@@ -45,7 +47,8 @@ pub fn serve<S: Send + Sync + 'static>(
     }
     endpoints.push(Endpoint::Tls(listen(web.https_port)?, Arc::clone(&source)));
     let limits = RouterLimits { max_upload_size: web.max_upload_size, body_deadline: BODY_DEADLINE };
-    let gate = Gate::new(provider(&web.authorization_provider), Arc::new(NoSessions));
+    let gate = Gate::new(provider(&web.authorization_provider), tokens);
+    let routes = described("Keylime", routes);
     let router = Arc::new(Router::new(routes, gate, Arc::new(state), limits));
     let processors = std::thread::available_parallelism().map_or(1, usize::from);
     let started = |endpoints, workers| {

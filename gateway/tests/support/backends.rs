@@ -1,17 +1,28 @@
 //! Backends that answer from a script.
 
+use super::sessions::{MemorySessions, sessions};
 use async_trait::async_trait;
 use keylime_actors::ports::{
     AgentPage, AgentRecord, BootPolicyRecord, NewBootPolicy, NewRuntimePolicy, OutboxRow, PolicyStoreError,
     RegistrationRecord, RuntimePolicyRecord, StoreError, VerifierStore, VerifierWrite, WriteOutcome,
 };
 use keylime_actors::registrar::{ActivateError, DeleteError, RegisterAgent, RegisterError};
-use keylime_actors::verifier::{AgentStatus, AttestationStatus, CommandError, Deletion, EnrolAgent, EnrolError};
+use keylime_actors::sessions::SessionOptions;
+use keylime_actors::verifier::{
+    AcceptedEvidence, AgentStatus, AttestationStatus, CommandError, Deletion, EnrolAgent, EnrolError, PushError,
+    Selector,
+};
+use keylime_engine::evidence::attestation::{Attestation, AttestationIndex, Stage, WallMicros};
+use keylime_engine::evidence::field_error::FieldError;
+use keylime_engine::evidence::offer::Offer;
 use keylime_engine::ids::AgentId;
+use keylime_engine::lifecycle::Refusal;
 use keylime_gateway::backend::{RegistrarBackend, VerifierBackend};
 use keylime_gateway::routes::{RegistrarState, VerifierSettings, VerifierState};
+use serde_json::Value;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -20,8 +31,12 @@ use std::time::Duration;
 pub struct PolicyStore {
     runtime: Mutex<BTreeMap<String, NewRuntimePolicy>>,
     boot: Mutex<BTreeMap<String, NewBootPolicy>>,
+    /// Attestation keys of enrolled agents, base64 of a TPM2B_PUBLIC.
+    pub keys: Mutex<BTreeMap<String, String>>,
     /// Agents using a policy, by its name.
     pub users: Mutex<BTreeMap<String, String>>,
+    /// No agent can be read.
+    pub away: AtomicBool,
 }
 
 impl PolicyStore {
@@ -39,8 +54,11 @@ impl VerifierStore for PolicyStore {
     async fn agents_page(&self, _: Option<&str>, _: Option<&str>, _: u64) -> Result<AgentPage, StoreError> {
         Ok(AgentPage::default())
     }
-    async fn agent(&self, _: &str) -> Result<Option<AgentRecord>, StoreError> {
-        Ok(None)
+    async fn agent(&self, agent_id: &str) -> Result<Option<AgentRecord>, StoreError> {
+        if self.away.load(Ordering::SeqCst) {
+            return Err(StoreError::Unavailable("scripted".to_owned()));
+        }
+        Ok(self.keys.lock().unwrap().get(agent_id).map(|key| record(agent_id, key)))
     }
     async fn agent_ids(&self, _: Option<&str>) -> Result<Vec<String>, StoreError> {
         Ok(Vec::new())
@@ -131,6 +149,10 @@ pub struct ScriptedVerifier {
     pub delay: Duration,
     /// The database is away.
     pub away: bool,
+    /// What stands against every push agent's request.
+    pub refusal: Mutex<Option<Refusal>>,
+    /// Evidence that was sent: index, and the evidence.
+    pub sent: Mutex<Vec<(Option<String>, Option<Option<Value>>)>>,
     pub policies: Arc<PolicyStore>,
     pub store: Arc<dyn VerifierStore>,
 }
@@ -144,6 +166,8 @@ impl Default for ScriptedVerifier {
             changed: Mutex::default(),
             delay: Duration::ZERO,
             away: false,
+            refusal: Mutex::default(),
+            sent: Mutex::default(),
             store: Arc::clone(&policies) as Arc<dyn VerifierStore>,
             policies,
         }
@@ -155,6 +179,14 @@ impl ScriptedVerifier {
         let verifier = Self::default();
         verifier.agents.lock().unwrap().extend(ids.into_iter().map(|id| (id.clone(), status(&id))));
         verifier
+    }
+
+    fn admit(&self, agent_id: &AgentId) -> Result<(), PushError> {
+        self.reachable()?;
+        if !self.agents.lock().unwrap().contains_key(agent_id.as_str()) {
+            return Err(PushError::NotEnrolled);
+        }
+        self.refusal.lock().unwrap().clone().map_or(Ok(()), |refusal| Err(PushError::Refused(refusal)))
     }
 
     fn reachable(&self) -> Result<(), StoreError> {
@@ -209,6 +241,39 @@ impl VerifierBackend for ScriptedVerifier {
     async fn stop(&self, agent_id: &AgentId) -> Result<(), CommandError> {
         self.agents.lock().unwrap().get(agent_id.as_str()).map(drop).ok_or(CommandError::NotFound)
     }
+    async fn open_attestation(
+        &self,
+        agent_id: &AgentId,
+        offer: Result<Offer, Vec<FieldError>>,
+    ) -> Result<Arc<Attestation>, PushError> {
+        self.admit(agent_id)?;
+        offer.map(|_| Arc::new(attestation())).map_err(|errors| PushError::Refused(Refusal::Invalid(errors)))
+    }
+    async fn submit_evidence(
+        &self,
+        agent_id: &AgentId,
+        index: Option<&str>,
+        evidence: Option<Option<Value>>,
+    ) -> Result<AcceptedEvidence, PushError> {
+        self.admit(agent_id)?;
+        self.sent.lock().unwrap().push((index.map(str::to_owned), evidence));
+        Ok(AcceptedEvidence { attestation: Arc::new(attestation()), seconds_to_next: 3 })
+    }
+    async fn attestations(&self, agent_id: &AgentId) -> Result<Option<Vec<Attestation>>, StoreError> {
+        self.reachable()?;
+        let is_known = self.agents.lock().unwrap().contains_key(agent_id.as_str());
+        Ok(is_known.then(|| vec![Attestation { index: AttestationIndex(8), ..attestation() }, attestation()]))
+    }
+    async fn attestation(
+        &self,
+        agent_id: &AgentId,
+        selector: Selector,
+    ) -> Result<Option<Option<Attestation>>, StoreError> {
+        self.reachable()?;
+        let is_known = self.agents.lock().unwrap().contains_key(agent_id.as_str());
+        let is_there = selector != Selector::Index(AttestationIndex(9));
+        Ok(is_known.then(|| is_there.then(attestation)))
+    }
     async fn policy_changed(&self, agents: Vec<AgentId>) {
         self.changed.lock().unwrap().extend(agents);
     }
@@ -222,7 +287,8 @@ impl VerifierBackend for ScriptedVerifier {
 
 /// The state of a verifier's handlers over a backend.
 pub fn verifier_state(backend: Arc<ScriptedVerifier>) -> VerifierState {
-    VerifierState { backend, settings: settings() }
+    let sessions = sessions(SessionOptions::default(), Arc::clone(&backend.store), Arc::new(MemorySessions::default()));
+    VerifierState { backend, sessions, settings: settings() }
 }
 
 /// Keylime's defaults.
@@ -230,10 +296,68 @@ pub fn settings() -> VerifierSettings {
     VerifierSettings {
         ip: "127.0.0.1".to_owned(),
         port: 8881,
+        mode: keylime_gateway::configuration::Mode::Pull,
         agent_mtls: true,
         quote_interval: 2.0,
         policy_signatures_required: false,
         signing_keys: PathBuf::from("/nonexistent"),
+    }
+}
+
+/// The row of an agent with this attestation key.
+fn record(id: &str, key: &str) -> AgentRecord {
+    AgentRecord {
+        agent_id: AgentId::parse(id).unwrap(),
+        v: None,
+        ip: None,
+        port: None,
+        operational_state: None,
+        public_key: String::new(),
+        tpm_policy: "{}".to_owned(),
+        meta_data: "{}".to_owned(),
+        runtime_policy_id: None,
+        boot_policy_id: None,
+        ima_sign_verification_keys: String::new(),
+        revocation_key: String::new(),
+        accept_tpm_hash_algs: Vec::new(),
+        accept_tpm_encryption_algs: Vec::new(),
+        accept_tpm_signing_algs: Vec::new(),
+        hash_alg: String::new(),
+        enc_alg: String::new(),
+        sign_alg: String::new(),
+        verifier_id: "default".to_owned(),
+        verifier_ip: "127.0.0.1".to_owned(),
+        verifier_port: 8881,
+        boottime: 0,
+        ima_pcrs: Vec::new(),
+        pcr10: None,
+        next_ima_ml_entry: 0,
+        learned_ima_keyrings: serde_json::Value::Null,
+        severity_level: None,
+        last_event_id: None,
+        supported_version: "3.0".to_owned(),
+        ak_tpm: key.to_owned(),
+        mtls_cert: None,
+        attestation_count: 0,
+        last_received_quote: 0,
+        last_successful_attestation: 0,
+        tpm_clockinfo: None,
+        accept_attestations: true,
+        consecutive_attestation_failures: 0,
+    }
+}
+
+/// An attestation that nothing was asked for in.
+pub fn attestation() -> Attestation {
+    Attestation {
+        index: AttestationIndex(7),
+        stage: Stage::AwaitingEvidence,
+        boot_time: Some(1_767_225_600_000_000),
+        capabilities_received: WallMicros(1_767_225_601_000_002),
+        challenges_expire: Some(WallMicros(1_767_227_401_000_002)),
+        evidence_received: None,
+        verification_completed: None,
+        items: Vec::new(),
     }
 }
 

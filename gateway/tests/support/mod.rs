@@ -5,3 +5,4 @@ pub mod backends;
 pub mod certificates;
 pub mod client;
 pub mod running;
+pub mod sessions;

@@ -2,7 +2,7 @@
 
 use super::certificates::{Client, Pki};
 use super::client::{self, Answer};
-use keylime_gateway::authorization::{Gate, NoSessions, SimpleProvider};
+use keylime_gateway::authorization::{Gate, NoSessions, SimpleProvider, Tokens};
 use keylime_gateway::routing::{Route, Router, RouterLimits};
 use keylime_gateway::server::{ConnectionLimits, Endpoint, RunningServer, TlsSource, bind};
 use std::io;
@@ -40,10 +40,29 @@ impl TestServer {
         Self::start_with(routes, move || state, bounds)
     }
 
+    /// As `start`, with a gate that knows these tokens.
+    pub fn start_guarded<S: Send + Sync + 'static>(
+        routes: Vec<Route<S>>,
+        state: S,
+        tokens: Arc<dyn Tokens>,
+        bounds: Bounds,
+    ) -> Self {
+        Self::serve(routes, move || state, tokens, bounds)
+    }
+
     /// As `start`, with a state that is made where actors can be started.
     pub fn start_with<S: Send + Sync + 'static>(
         routes: Vec<Route<S>>,
         state: impl FnOnce() -> S + Send + 'static,
+        bounds: Bounds,
+    ) -> Self {
+        Self::serve(routes, state, Arc::new(NoSessions), bounds)
+    }
+
+    fn serve<S: Send + Sync + 'static>(
+        routes: Vec<Route<S>>,
+        state: impl FnOnce() -> S + Send + 'static,
+        tokens: Arc<dyn Tokens>,
         bounds: Bounds,
     ) -> Self {
         let pki = Pki::new();
@@ -51,7 +70,7 @@ impl TestServer {
         let plain = bind("127.0.0.1", 0).unwrap();
         let secure = bind("127.0.0.1", 0).unwrap();
         let (http, https) = (plain.local_addr().unwrap(), secure.local_addr().unwrap());
-        let gate = Gate::new(Arc::new(SimpleProvider), Arc::new(NoSessions));
+        let gate = Gate::new(Arc::new(SimpleProvider), tokens);
         let (stop, stopped) = oneshot::channel();
         let (ready, wait) = mpsc::channel();
         let thread = std::thread::spawn(move || {

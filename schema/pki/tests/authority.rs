@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
-use keylime_pki::authority::{Authority, AuthorityError, Purpose, Subject};
+use keylime_pki::authority::{Authority, AuthorityError, KeyAlgorithm, Purpose, Subject};
 use keylime_pki::{KeystoreError, private_key, tls};
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject as _;
@@ -192,4 +192,37 @@ fn an_imported_key_signs_and_counts_from_the_serial_given() {
     assert!(leaf.verify_signature(Some(root.public_key())).is_ok());
     authority.revoke("agent").unwrap();
     assert!(private_key::read_pem(issued.private_key_pem.as_bytes(), None).is_ok());
+}
+
+#[test]
+fn an_authority_may_use_ecdsa_and_still_sign_notices_with_rsa() {
+    for (algorithm, oid) in
+        [(KeyAlgorithm::EcdsaP256, "1.2.840.10045.4.3.2"), (KeyAlgorithm::EcdsaP384, "1.2.840.10045.4.3.3")]
+    {
+        let directory = tempfile::tempdir().unwrap();
+        let subject = Subject { algorithm, lifetime_days: 30, ..Subject::default() };
+        Authority::init(directory.path(), &subject, "pw").unwrap();
+        let mut authority = Authority::open(directory.path(), "pw").unwrap().with_subject(subject);
+        let issued = authority.issue("server", &["localhost".to_owned()], &[], Some("secret")).unwrap();
+        let notifier = authority.issue_rsa("RevocationNotifier").unwrap();
+        authority.revoke("server").unwrap();
+
+        let (_, ca) = X509Certificate::from_der(authority.certificate()).unwrap();
+        assert!(ca.verify_signature(None).is_ok());
+        let bytes = der(issued.certificate_pem.as_bytes());
+        let (_, certificate) = X509Certificate::from_der(&bytes).unwrap();
+        assert!(certificate.verify_signature(Some(ca.public_key())).is_ok());
+        assert_eq!(certificate.signature_algorithm.algorithm.to_id_string(), oid);
+        let validity = certificate.validity();
+        assert_eq!((validity.not_after - validity.not_before).unwrap().whole_days(), 30);
+        let (path, key) = (directory.path().join("server-cert.crt"), directory.path().join("server-private.pem"));
+        assert!(tls::load_identity(&path, &key, Some("secret")).is_ok());
+        let bytes = der(notifier.certificate_pem.as_bytes());
+        let (_, certificate) = X509Certificate::from_der(&bytes).unwrap();
+        assert!(matches!(certificate.public_key().parsed(), Ok(x509_parser::public_key::PublicKey::RSA(_))));
+        let list = std::fs::read(directory.path().join("cacrl.der")).unwrap();
+        let (_, list) = CertificateRevocationList::from_der(&list).unwrap();
+        assert!(list.verify_signature(ca.public_key()).is_ok());
+        assert_eq!(list.iter_revoked_certificates().count(), 1);
+    }
 }

@@ -47,6 +47,11 @@ impl Component {
         };
         name.to_uppercase()
     }
+
+    /// The variable of an option with its section spelt out, also the main one.
+    pub(crate) fn full_option_variable(self, section: &str, option: &str) -> String {
+        format!("KEYLIME_{}_{section}_{option}", self.name()).to_uppercase()
+    }
 }
 
 /// Keylime's working directory: `KEYLIME_DIR` when set and not empty, else `/var/lib/keylime`.

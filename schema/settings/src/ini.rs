@@ -4,7 +4,8 @@
 //! may be inside values, option names are lower-cased, `[DEFAULT]` is inherited, duplicates within one file are errors,
 //! nothing is interpolated.
 
-use std::collections::{BTreeMap, HashSet};
+use indexmap::IndexMap;
+use std::collections::HashSet;
 
 /// Largest configuration file that is read, in bytes.
 pub const MAX_FILE_BYTES: u64 = 16 * 1024 * 1024;
@@ -12,8 +13,8 @@ pub const MAX_FILE_BYTES: u64 = 16 * 1024 * 1024;
 /// Sections with their options; several files may be read into one, later ones win.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Ini {
-    sections: BTreeMap<String, BTreeMap<String, String>>,
-    defaults: BTreeMap<String, String>,
+    sections: IndexMap<String, IndexMap<String, String>>,
+    defaults: IndexMap<String, String>,
 }
 
 /// A line that breaks the syntax.
@@ -48,14 +49,19 @@ impl Ini {
         options.get(&option).or_else(|| self.defaults.get(&option)).map(String::as_str)
     }
 
-    /// Names of the sections, without `DEFAULT`.
+    /// Names of the sections in the order in which they first appear, without `DEFAULT`.
     pub fn sections(&self) -> impl Iterator<Item = &str> {
         self.sections.keys().map(String::as_str)
     }
 
-    /// Options of one section in the order of their names, without inherited ones.
+    /// Options of one section in the order in which they first appear, without inherited ones.
     pub fn options(&self, section: &str) -> impl Iterator<Item = (&str, &str)> {
         self.sections.get(section).into_iter().flatten().map(|(k, v)| (k.as_str(), v.as_str()))
+    }
+
+    /// Options of `[DEFAULT]`, which every section inherits.
+    pub fn defaults(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.defaults.iter().map(|(k, v)| (k.as_str(), v.as_str()))
     }
 }
 
@@ -75,7 +81,7 @@ struct Reader<'i> {
 
 impl Reader<'_> {
     fn line(&mut self, number: usize, line: &str) -> Result<(), SyntaxError> {
-        let content = line.trim();
+        let content = line.trim_matches(is_space);
         if content.starts_with(['#', ';']) {
             return Ok(());
         }
@@ -85,7 +91,7 @@ impl Reader<'_> {
             }
             return Ok(());
         }
-        let indent = line.chars().take_while(|c| c.is_whitespace()).count();
+        let indent = line.chars().take_while(|c| is_space(*c)).count();
         if indent > self.indent
             && let Some((_, lines)) = &mut self.option
         {
@@ -121,7 +127,7 @@ impl Reader<'_> {
                 problem: "neither a [section] nor an option with '=' or ':'".to_owned(),
             });
         };
-        let name = name.trim_end().to_lowercase();
+        let name = name.trim_end_matches(is_space).to_lowercase();
         if name.is_empty() {
             return Err(SyntaxError { line: number, problem: "an option without a name".to_owned() });
         }
@@ -131,19 +137,24 @@ impl Reader<'_> {
                 problem: format!("option '{name}' appears twice in section [{section}]"),
             });
         }
-        self.option = Some((name, vec![value.trim().to_owned()]));
+        self.option = Some((name, vec![value.trim_matches(is_space).to_owned()]));
         Ok(())
     }
 
     fn close_value(&mut self) {
         let (Some((name, lines)), Some(section)) = (self.option.take(), &self.section) else { return };
-        let value = lines.join("\n").trim_end().to_owned();
+        let value = lines.join("\n").trim_end_matches(is_space).to_owned();
         if section == "DEFAULT" {
             self.ini.defaults.insert(name, value);
         } else {
             self.ini.sections.entry(section.clone()).or_default().insert(name, value);
         }
     }
+}
+
+/// What Python takes for white space: Unicode's, and the four separators of ASCII.
+fn is_space(character: char) -> bool {
+    character.is_whitespace() || ('\u{1c}'..='\u{1f}').contains(&character)
 }
 
 /// The name inside `[…]`; Python matches greedily up to the last `]` and ignores what follows.

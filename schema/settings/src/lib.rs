@@ -10,8 +10,10 @@ mod error;
 pub mod ini;
 pub mod logging;
 mod lookup;
+mod place;
 pub mod python_literal;
 
 pub use component::{Component, work_dir};
 pub use error::ConfigError;
 pub use lookup::Config;
+pub use place::expanded;

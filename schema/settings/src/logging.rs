@@ -37,7 +37,19 @@ pub enum Program {
 
 /// Installs the process-wide subscriber. A second call changes nothing.
 pub fn init(program: Program) {
-    let settings = Settings::read(program);
+    install(program, Settings::read(program));
+}
+
+/// As [`init`], for a program whose standard output is for something else: lines that would go there go to standard error.
+pub fn init_beside_output(program: Program) {
+    let mut settings = Settings::read(program);
+    if settings.destination == Destination::Stdout {
+        settings.destination = Destination::Stderr;
+    }
+    install(program, settings);
+}
+
+fn install(program: Program, settings: Settings) {
     let filter = match (program, std::env::var("RUST_LOG")) {
         (Program::Agent, Ok(directives)) if !directives.is_empty() => {
             // Users write the agents' module names; our targets use dots.

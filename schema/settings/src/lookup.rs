@@ -3,6 +3,7 @@
 use crate::component::Component;
 use crate::error::ConfigError;
 use crate::ini::{Ini, MAX_FILE_BYTES};
+use crate::place;
 use crate::python_literal::{self, Literal};
 use serde_json::Value;
 use std::collections::HashMap;
@@ -39,7 +40,8 @@ impl Environment {
 
 impl Config {
     /// Reads the files of a component (`config.md` §1): the file named by `KEYLIME_<COMPONENT>_CONFIG` alone, or else the
-    /// base file of `/etc/keylime` or `/usr/etc/keylime` with the snippets of both. Without any file every option has its
+    /// base file of `/etc/keylime` or `/usr/etc/keylime` with the snippets of both, and over them, for the tenant, the user's
+    /// own `~/.keylime/tenant.conf`. Without any file every option has its
     /// built-in default.
     ///
     /// # Errors
@@ -61,6 +63,7 @@ impl Config {
                 );
             }
             read_installed(component, &mut ini, &mut files)?;
+            read_users_own(component, &mut ini, &mut files)?;
         }
         Ok(Self { component, ini: Arc::new(ini), files: Arc::new(files), environment: Arc::new(Environment::Process) })
     }
@@ -114,7 +117,12 @@ impl Config {
         if self.component == Component::Logging {
             return None;
         }
-        self.environment.get(&self.component.option_variable(section, option))
+        let variable = self.component.option_variable(section, option);
+        self.environment.get(&variable).or_else(|| {
+            // The documentation's pattern (2.3.4) names the section; for the main one it may be left out.
+            let full = self.component.full_option_variable(section, option);
+            if full == variable { None } else { self.environment.get(&full) }
+        })
     }
 
     fn bad(&self, section: &str, option: &str, problem: String) -> ConfigError {
@@ -137,6 +145,13 @@ impl Config {
 
     fn raw(&self, section: &str, option: &str) -> Option<String> {
         self.overridden(section, option).or_else(|| self.ini.get(section, option).map(str::to_owned))
+    }
+
+    /// A file, a directory or a word in its place, such as `default`: a comment after it is left out and `~/` is the user's
+    /// home, as Keylime's documentation prints them (2.2.6, 2.2.11).
+    #[must_use]
+    pub fn place(&self, section: &str, option: &str) -> Option<String> {
+        self.get(section, option).map(|value| place::expanded(place::without_comment(&value)))
     }
 
     /// An integer, or `fallback` when the option is missing. Quotes around numbers, which the reference refuses, are
@@ -173,8 +188,8 @@ impl Config {
             .ok_or_else(|| self.bad(section, option, format!("{value:?} is not a boolean (use True or False)")))
     }
 
-    /// A list written as a Python literal, or as bare comma-separated words (which Keylime's documentation prints and its
-    /// reader refuses); `None` when the option is missing or empty.
+    /// A list written as a Python literal, or as bare comma-separated words with or without brackets (which Keylime's
+    /// documentation prints and its reader refuses); `None` when the option is missing or empty.
     ///
     /// # Errors
     /// The value is no list.
@@ -184,10 +199,8 @@ impl Config {
             Ok(Literal::Value(Value::Array(items)) | Literal::Tuple(items)) => items,
             Ok(Literal::Value(Value::String(one))) => vec![Value::String(one)],
             Ok(Literal::Value(_)) => return Err(self.bad(section, option, format!("{value:?} is not a list"))),
-            Err(e) if value.starts_with(['[', '(', '{', '\'', '"']) => {
-                return Err(self.bad(section, option, format!("{value:?} is not a list: {e}")));
-            }
-            Err(_) => value.split([',', '\n']).map(|w| Value::from(w.trim())).filter(|w| w != "").collect(),
+            Err(e) => place::bare_words(&value)
+                .ok_or_else(|| self.bad(section, option, format!("{value:?} is not a list: {e}")))?,
         };
         let trimmed = |item| match item {
             Value::String(text) => Value::from(text.trim()),
@@ -258,6 +271,21 @@ fn read_installed(component: Component, ini: &mut Ini, files: &mut Vec<PathBuf>)
     if !found {
         return Ok(());
     }
+    read_snippets(&file, ini, files)
+}
+
+/// The file of the user who runs the tenant (2.2.6), over the installed ones.
+fn read_users_own(component: Component, ini: &mut Ini, files: &mut Vec<PathBuf>) -> Result<(), ConfigError> {
+    let Some(home) = place::home().filter(|_| component == Component::Tenant) else { return Ok(()) };
+    let path = home.join(".keylime").join("tenant.conf");
+    if path.is_file() {
+        read_file(ini, &path)?;
+        files.push(path);
+    }
+    Ok(())
+}
+
+fn read_snippets(file: &str, ini: &mut Ini, files: &mut Vec<PathBuf>) -> Result<(), ConfigError> {
     for dir in SNIPPET_DIRS {
         let Ok(entries) = std::fs::read_dir(Path::new(dir).join(format!("{file}.d"))) else { continue };
         let mut snippets: Vec<PathBuf> = entries.flatten().map(|e| e.path()).filter(|p| p.is_file()).collect();

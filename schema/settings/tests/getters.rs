@@ -74,3 +74,31 @@ fn lists_may_be_printed_as_the_documentation_prints_them() {
     assert_eq!(config.string_list("tenant", "c", &[]).unwrap(), ["x", "y"]);
     assert_eq!(config.string_list("tenant", "d", &["z"]).unwrap(), ["z"]);
 }
+
+/// The samples of the documentation, as printed: 2.2.6 (a user's `tenant.conf`) and 2.2.11 (comments after values).
+#[test]
+fn the_documentation_s_samples_work_as_printed() {
+    let sample = "[tenant]\ntls_dir = ~/keylime-certs/\nclient_cert = admin1.example.com-cert.crt\n\
+                  client_key = admin1.example.com-private.pem\ntrusted_server_ca = [cacert.crt]\n";
+    let config = Config::from_parts(Component::Tenant, sample, &[]).unwrap();
+    let home = std::env::var("HOME").unwrap();
+    assert_eq!(config.place("tenant", "tls_dir"), Some(format!("{home}/keylime-certs/")));
+    assert_eq!(config.place("tenant", "client_cert").as_deref(), Some("admin1.example.com-cert.crt"));
+    assert_eq!(config.string_list("tenant", "trusted_server_ca", &[]).unwrap(), ["cacert.crt"]);
+    let sample = "[registrar]\ntls_dir = default           # Uses /var/lib/keylime/cv_ca\n\
+                  server_key = default       # Uses server-private.pem\ntrusted_client_ca = default # Uses [cacert.crt]\n";
+    let config = Config::from_parts(Component::Registrar, sample, &[]).unwrap();
+    for option in ["tls_dir", "server_key", "trusted_client_ca"] {
+        assert_eq!(config.place("registrar", option).as_deref(), Some("default"), "{option}");
+    }
+    let env = [
+        ("KEYLIME_VERIFIER_VERIFIER_SERVER_KEY", "a"),
+        ("KEYLIME_VERIFIER_PORT", "1"),
+        ("KEYLIME_VERIFIER_VERIFIER_PORT", "2"),
+    ];
+    let config = Config::from_parts(Component::Verifier, "[verifier]\nip = ::\n", &env).unwrap();
+    assert_eq!(
+        (config.get("verifier", "server_key").as_deref(), config.int("verifier", "port", 0)),
+        (Some("a"), Ok(1))
+    );
+}

@@ -7,3 +7,4 @@ pub mod python_json;
 pub mod registrar;
 pub mod revocation_message;
 pub mod v2;
+pub mod v3;

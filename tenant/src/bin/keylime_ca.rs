@@ -16,6 +16,7 @@ const INCOMPLETE: u8 = 255;
 fn main() -> ExitCode {
     let arguments: Vec<String> =
         std::env::args_os().skip(1).map(|argument| argument.to_string_lossy().into_owned()).collect();
+    let arguments = ca_cli::with_named_command(arguments);
     let matches = match PARSER.parse(&arguments, terminal_width()) {
         Ok(matches) => matches,
         Err(Stop::Print(text)) => {

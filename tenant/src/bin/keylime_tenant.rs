@@ -3,8 +3,10 @@
 use std::process::ExitCode;
 
 use keylime_settings::logging::{self, Program};
+use keylime_tenant::answer::Answer;
 use keylime_tenant::argument_parser::{Stop, terminal_width};
-use keylime_tenant::cli::Options;
+use keylime_tenant::cli::{Options, OutputForm};
+use keylime_tenant::output::{compact, line};
 use keylime_tenant::session::Session;
 use keylime_tenant::{command, enrollment_actor};
 use tracing::error;
@@ -23,17 +25,31 @@ fn main() -> ExitCode {
         }
         Err(Stop::Usage(text)) => {
             eprint!("{text}");
+            if arguments.iter().any(|argument| argument == "--json") {
+                let message = text.trim_end().rsplit('\n').next().unwrap_or_default();
+                line(&compact(&Answer::default().document("", Some(message))));
+            }
             return ExitCode::from(USAGE_ERROR);
         }
     };
     keylime_pki::install_crypto_provider();
-    logging::init(Program::Tenant);
-    let result = enrollment_actor::run(async { command::run(Session::open(options)?).await });
-    match result {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(problem) => {
-            error!(target: "keylime.tenant", "{problem}");
-            ExitCode::FAILURE
-        }
+    let (form, command) = (options.form(), options.command().to_owned());
+    match form {
+        OutputForm::Lines => logging::init(Program::Tenant),
+        OutputForm::Json => logging::init_beside_output(Program::Tenant),
     }
+    let answer = Answer::default();
+    let result = enrollment_actor::run(async {
+        let mut session = Session::open(options)?;
+        session.answer = answer.clone();
+        command::run(session).await
+    });
+    let problem = result.err().map(|problem| problem.to_string());
+    if let Some(problem) = &problem {
+        error!(target: "keylime.tenant", "{problem}");
+    }
+    if form == OutputForm::Json {
+        line(&compact(&answer.document(&command, problem.as_deref())));
+    }
+    if problem.is_none() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

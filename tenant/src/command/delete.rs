@@ -9,6 +9,7 @@ use crate::cli::VerifierCheck;
 use crate::enrollment_step::AgentLocation;
 use crate::error::TenantError;
 use crate::output::printable;
+use crate::progress;
 use crate::session::Session;
 
 pub(super) async fn delete(session: &mut Session) -> Result<(), TenantError> {
@@ -94,6 +95,6 @@ async fn await_removal(session: &mut Session) -> Result<(), TenantError> {
             "{agent} still not deleted from {name} at try {tries}/{limit}, trying again in {:.2} seconds...",
             delay.as_secs_f64()
         );
-        tokio::time::sleep(delay).await;
+        progress::wait(delay, &format!("waiting until {name} has removed {agent}")).await;
     }
 }

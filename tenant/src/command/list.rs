@@ -45,6 +45,7 @@ pub(super) async fn verifier(session: &mut Session) -> Result<(), TenantError> {
         "From verifier {} port {} retrieved: \"{}\"\n", address.host, address.port, body_repr(&reply)
     );
     info!(target: "keylime.tenant", "Agent list from {name} retrieved: \n{}", compact(&results));
+    session.answer.note("agents", flat(&results));
     Ok(())
 }
 
@@ -59,7 +60,14 @@ pub(super) async fn registrar(session: &mut Session) -> Result<(), TenantError> 
     );
     let results = answer.get("results").cloned().ok_or(TenantError::Malformed { peer: "registrar" })?;
     info!(target: "keylime.tenant", "Agent list from Registrar ({address}) retrieved: \n{}", compact(&results));
+    session.answer.note("agents", flat(&results));
     Ok(())
+}
+
+/// The ids of a list; the verifier wraps each in a list of its own.
+fn flat(results: &Value) -> Value {
+    let ids = results.get("uuids").and_then(Value::as_array).into_iter().flatten();
+    ids.flat_map(|id| id.as_array().cloned().unwrap_or_else(|| vec![id.clone()])).collect()
 }
 
 /// The states of all of the verifier's agents.
@@ -81,7 +89,8 @@ pub(super) async fn bulk(session: &mut Session) -> Result<(), TenantError> {
         }
         name_state(agent);
     }
-    let shown = compact(&Value::Object(agents));
-    info!(target: "keylime.tenant", "Bulk Agent Info:\n{shown}");
+    let agents = Value::Object(agents);
+    info!(target: "keylime.tenant", "Bulk Agent Info:\n{}", compact(&agents));
+    session.answer.note("agents", agents);
     Ok(())
 }

@@ -2,6 +2,7 @@
 
 mod delete;
 mod enrol;
+mod explain;
 mod list;
 mod policy;
 mod reactivate;
@@ -42,6 +43,7 @@ pub async fn run(mut session: Session) -> Result<(), TenantError> {
         "reglist" => list::registrar(&mut session).await,
         "bulkinfo" => list::bulk(&mut session).await,
         "reactivate" => reactivate::reactivate(&mut session).await,
+        "explain" => explain::explain(&mut session).await,
         "regdelete" => delete::registration(&mut session).await,
         other => match policy_command(other) {
             Some((kind, action)) => {

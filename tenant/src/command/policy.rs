@@ -7,7 +7,7 @@ use super::PolicyAction;
 use super::enrol::sources;
 use crate::error::TenantError;
 use crate::http::{Body, Method};
-use crate::output::{body_repr, compact, line};
+use crate::output::{body_repr, compact};
 use crate::policies;
 use crate::session::Session;
 use crate::verifier_client::PolicyKind;
@@ -29,10 +29,12 @@ pub(super) async fn run(session: &mut Session, kind: PolicyKind, action: PolicyA
     };
     let reply = session.verifier.policy(kind, method, name.as_deref(), body).await?;
     if let Some(title) = title(kind, action) {
-        line(&format!("{title} command response: {}.", reply.status));
+        session.print(&format!("{title} command response: {}.", reply.status));
     }
     let shown = body_repr(&reply);
-    line(&shown);
+    session.print(&shown);
+    session.answer.note("code", reply.status.into());
+    session.answer.note("policies", reply.results().unwrap_or_default());
     if reply.status >= 400 {
         return Err(TenantError::Refused(shown));
     }

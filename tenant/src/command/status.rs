@@ -2,7 +2,7 @@
 
 use keylime_engine::lifecycle::operational_state::OperationalState;
 use serde_json::{Map, Value, json};
-use tracing::info;
+use tracing::{info, warn};
 
 use crate::cli::AttestationModel;
 use crate::error::TenantError;
@@ -35,6 +35,31 @@ pub(super) async fn verifier(session: &mut Session) -> Result<(), TenantError> {
 /// # Errors
 /// The verifier cannot be asked, answers with an error, or does not know an agent it must know.
 pub async fn verifier_status(
+    session: &mut Session,
+    missing: MissingAgent,
+) -> Result<Option<Map<String, Value>>, TenantError> {
+    let Some(results) = verifier_record(session, missing).await? else { return Ok(None) };
+    let mut shown = results.clone();
+    match session.options.model() {
+        AttestationModel::Push => {
+            shown.shift_remove("operational_state");
+            if AttestationModel::of_record(&results) == AttestationModel::Pull {
+                warn!(target: "keylime.tenant", "{}", AttestationModel::Pull.mismatch(&session.verifier.name()));
+            }
+        }
+        AttestationModel::Pull => name_state(&mut shown),
+    }
+    let shown = json!({ session.agent_id.clone(): shown });
+    info!(target: "keylime.tenant", "Agent Info from {}:\n{}", session.verifier.name(), compact(&shown));
+    session.answer.note("verifier", shown);
+    Ok(Some(results))
+}
+
+/// What the verifier says about the agent; `None` if it does not know it.
+///
+/// # Errors
+/// See [`verifier_status`].
+pub(super) async fn verifier_record(
     session: &mut Session,
     missing: MissingAgent,
 ) -> Result<Option<Map<String, Value>>, TenantError> {
@@ -73,14 +98,6 @@ pub async fn verifier_status(
     let Some(Value::Object(results)) = reply.results() else {
         return Err(TenantError::Malformed { peer: "verifier" });
     };
-    let mut shown = results.clone();
-    match session.options.model() {
-        AttestationModel::Push => {
-            shown.shift_remove("operational_state");
-        }
-        AttestationModel::Pull => name_state(&mut shown),
-    }
-    info!(target: "keylime.tenant", "Agent Info from {verifier}:\n{}", compact(&json!({ id: shown })));
     Ok(Some(results))
 }
 
@@ -124,5 +141,6 @@ pub(super) async fn registrar(session: &mut Session) -> Result<(), TenantError> 
     let answer = json!({"code": 200, "status": status, "results": results});
     info!(target: "keylime.tenant", "{}", compact(&answer));
     info!(target: "keylime.tenant", "Agent Info from Registrar ({address}):\n{}", compact(&results));
+    session.answer.note("registrar", results);
     Ok(())
 }

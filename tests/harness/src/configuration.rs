@@ -221,6 +221,11 @@ fn agent(dir: &Path, settings: &Settings) -> String {
         ("exponential_backoff_initial_delay", "500".into()),
         ("revocation_actions_dir", path("agent")),
         ("enable_revocation_notifications", "false".into()),
+        ("verifier_url", quoted(&format!("https://127.0.0.1:{}", settings.verifier_port))),
+        ("verifier_tls_ca_cert", path("cv_ca/cacert.crt")),
+        ("attestation_interval_seconds", "2".into()),
+        ("exponential_backoff_max_delay", "4000".into()),
+        ("proc_path", path("proc")),
     ];
     section("agent", &defaults, &settings.agent)
 }

@@ -9,17 +9,24 @@
 //! | [`postgres`], [`mariadb`] | database servers, run by [`server_process`] |
 //! | [`swtpm`] | a software TPM with an EK certificate |
 //! | [`tpm_switch`] | lets several programs share one software TPM |
+//! | [`machine_boot`] | boot time and boot id of the machine that is played |
 //! | [`ima_log`] | a measurement list and policies for it |
 //! | [`stack`] | registrar, verifier, agent and tenant, ours or the peer's, in one directory |
 //! | [`webhook_sink`] | a receiver of webhooks |
+//! | [`manual_page`], [`manual_texts`] | manual pages, made from the programs' help |
+//! | [`debian_package`] | the Debian package |
 
 #![forbid(unsafe_code)]
 
 pub mod binaries;
 pub mod child;
 pub mod configuration;
+pub mod debian_package;
 pub mod demonstration;
 pub mod ima_log;
+pub mod machine_boot;
+pub mod manual_page;
+pub mod manual_texts;
 pub mod mariadb;
 pub mod packages;
 pub mod peer;

@@ -8,7 +8,10 @@ pub const BUILD: [&str; 2] = ["libtss2-dev", "pkg-config"];
 /// What the demonstration needs.
 pub const DEMO: [&str; 4] = ["swtpm", "swtpm-tools", "libtss2-tcti-swtpm0", "rabbitmq-server"];
 /// What the tests need on top.
-pub const TESTS: [&str; 6] = ["tpm2-tools", "postgresql", "mariadb-server", "python3-gpg", "python3-venv", "systemd"];
+pub const TESTS: [&str; 8] =
+    ["tpm2-tools", "postgresql", "mariadb-server", "python3-gpg", "python3-venv", "systemd", "groff-base", "strace"];
+/// What only the longest tests need.
+pub const FULL: [&str; 2] = ["debootstrap", "binutils"];
 
 /// Installs those of `packages` that are missing: as root, or through a `sudo` that asks no password.
 ///

@@ -4,6 +4,7 @@
 use crate::child::{Finished, Guarded, run};
 use crate::configuration::{self, Settings};
 use crate::ima_log::ImaLog;
+use crate::machine_boot::MachineBoot;
 use crate::swtpm::{Manufacture, SoftwareTpm};
 use crate::{binaries, peer, ports, tpm_switch};
 use serde_json::Value;
@@ -50,9 +51,11 @@ pub struct Stack {
     pub emulator: Option<Guarded>,
     /// The measurement list.
     pub ima: ImaLog,
+    boot: MachineBoot,
     tcti: String,
+    shared_port: u16,
     // The TPM outlives the agent, and the directory outlives everything.
-    _tpm: SoftwareTpm,
+    tpm: SoftwareTpm,
     dir: TempDir,
 }
 
@@ -93,6 +96,7 @@ impl Stack {
         }
         configuration::write(dir.path(), &settings)?;
         let ima = ImaLog::create(&dir.path().join("ascii_runtime_measurements"))?;
+        let boot = MachineBoot::first(&dir.path().join("proc"))?;
         Ok(Self {
             settings,
             verifier: None,
@@ -100,8 +104,10 @@ impl Stack {
             agent: None,
             emulator: None,
             ima,
+            boot,
             tcti: format!("swtpm:host=127.0.0.1,port={shared}"),
-            _tpm: tpm,
+            shared_port: shared,
+            tpm,
             dir,
         })
     }
@@ -192,6 +198,42 @@ impl Stack {
         child.wait_for_port(self.settings.agent_port, START_LIMIT)?;
         self.agent = Some(child);
         Ok(())
+    }
+
+    /// Starts our push agent and waits until it is registered and activated. `TPM2TOOLS_TCTI` and the like are those of the
+    /// pull agent.
+    ///
+    /// # Errors
+    /// It does not come up.
+    pub fn start_push_agent(&mut self, arguments: &[&str]) -> io::Result<()> {
+        let mut command = self.command(&binaries::path("keylime_push_model_agent"));
+        command.args(arguments).env("KEYLIME_DIR", self.dir.path().join("agent"));
+        command.env("RUST_LOG", "keylime_push_model_agent=debug,keylime=debug");
+        let log = self.dir.path().join("agent.log");
+        let earlier = fs::read_to_string(&log).unwrap_or_default().len();
+        let mut child = Guarded::spawn("push agent", &mut command, &log)?;
+        let activated = format!("SUCCESS: Agent {} activated", self.settings.agent_id);
+        child.wait_until(START_LIMIT, || {
+            fs::read_to_string(&log).is_ok_and(|text| text.get(earlier..).is_some_and(|new| new.contains(&activated)))
+        })?;
+        self.agent = Some(child);
+        Ok(())
+    }
+
+    /// Turns the machine off and on: agent and emulator end, the TPM is reset, a new boot begins with an empty measurement
+    /// list. The caller starts emulator and agent again.
+    ///
+    /// # Errors
+    /// The TPM cannot be reset, or a file cannot be written.
+    pub fn reboot(&mut self) -> io::Result<()> {
+        if let Some(mut agent) = self.agent.take() {
+            agent.terminate(Duration::from_secs(20))?;
+        }
+        self.emulator = None;
+        self.tpm.reset(self.shared_port)?;
+        self.ima = ImaLog::create(&self.dir.path().join("ascii_runtime_measurements"))?;
+        fs::write(self.dir.path().join("emulator.log"), "")?;
+        self.boot.next()
     }
 
     /// Runs the tenant with the agent's id added.

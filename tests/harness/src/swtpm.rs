@@ -1,6 +1,6 @@
 //! A software TPM of its own for one test: started on free ports in a directory that goes away with it.
 
-use std::io;
+use std::io::{self, Read as _, Write as _};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -13,6 +13,11 @@ use tempfile::TempDir;
 const START_LIMIT: Duration = Duration::from_secs(10);
 /// Attempts to find two neighbouring free ports; another process may take them in between.
 const PORT_ATTEMPTS: u32 = 20;
+
+/// swtpm's control command that resets the TPM (CMD_INIT).
+const CONTROL_INIT: u32 = 2;
+/// TPM2_Startup with TPM_SU_CLEAR.
+const STARTUP_CLEAR: [u8; 12] = [0x80, 0x01, 0, 0, 0, 12, 0, 0, 0x01, 0x44, 0, 0];
 
 /// A running swtpm; it is stopped and its state removed when this is dropped.
 #[derive(Debug)]
@@ -82,6 +87,27 @@ impl SoftwareTpm {
     #[must_use]
     pub fn port(&self) -> u16 {
         self.port
+    }
+
+    /// Resets the TPM as a machine that is turned off and on, and starts it up through the command channel on `commands`.
+    /// Loaded keys and PCR values are gone afterwards.
+    ///
+    /// # Errors
+    /// It does not answer, or refuses.
+    pub fn reset(&self, commands: u16) -> io::Result<()> {
+        let mut control = TcpStream::connect((Ipv4Addr::LOCALHOST, self.port + 1))?;
+        control.write_all(&[CONTROL_INIT.to_be_bytes(), [0; 4]].concat())?;
+        let mut answer = [0; 4];
+        control.read_exact(&mut answer)?;
+        let refused = |what: &str| io::Error::other(format!("the software tpm refused its {what}"));
+        if answer != [0; 4] {
+            return Err(refused("initialisation"));
+        }
+        let mut channel = TcpStream::connect((Ipv4Addr::LOCALHOST, commands))?;
+        channel.write_all(&STARTUP_CLEAR)?;
+        let mut answer = [0; 10];
+        channel.read_exact(&mut answer)?;
+        if answer[6..] == [0; 4] { Ok(()) } else { Err(refused("startup")) }
     }
 
     /// The directory that holds the TPM's state, and the certificates of its local authority if it has any.

@@ -11,6 +11,7 @@ mod device_mapper_section;
 mod ima_section;
 mod key_section;
 mod policy_section;
+mod policy_tools_section;
 
 use deviations::{DEVIATIONS, Deviation};
 use serde_json::Value;
@@ -30,6 +31,7 @@ pub const SECTIONS: &[(&str, SectionRunner)] = &[
     ("verification_keys", key_section::verification_keys),
     ("runtime_policy_schema", policy_section::schema),
     ("policy_checksums", policy_section::checksums),
+    ("policy_tools", policy_tools_section::runs),
     ("dsse", policy_section::envelopes),
     ("dsse_ids", policy_section::envelope_details),
     ("dsse_b64dec", policy_section::text_decoding),

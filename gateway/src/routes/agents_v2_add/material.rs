@@ -37,10 +37,20 @@ pub(super) enum InvalidMaterial {
     NoAddress,
 }
 
+/// How an agent and the verifier come together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Reach {
+    /// The verifier asks the agent.
+    IsAsked,
+    /// The agent calls the verifier.
+    ComesByItself,
+}
+
 /// Reads everything that attestation will need.
-pub(super) fn check(request: &EnrolmentRequest) -> Result<(), InvalidMaterial> {
+pub(super) fn check(request: &EnrolmentRequest, reach: Reach) -> Result<(), InvalidMaterial> {
     AttestationKey::from_base64(&request.ak_tpm)?;
-    if TpmPolicy::parse(&request.tpm_policy)?.mask().is_none() {
+    let tpm_policy = TpmPolicy::parse(&request.tpm_policy)?;
+    if reach == Reach::IsAsked && tpm_policy.mask().is_none() {
         return Err(InvalidMaterial::NoMask);
     }
     if let Some(certificate) = &request.mtls_cert {
@@ -52,6 +62,9 @@ pub(super) fn check(request: &EnrolmentRequest) -> Result<(), InvalidMaterial> {
     }
     if request.v.as_ref().is_some_and(|v| v.len() > MAX_V_CHARACTERS) {
         return Err(InvalidMaterial::KeyShare);
+    }
+    if reach == Reach::ComesByItself {
+        return Ok(());
     }
     match (&request.cloudagent_ip, request.cloudagent_port) {
         (Some(host), Some(_)) if is_host(host) => Ok(()),

@@ -22,7 +22,7 @@ use time::OffsetDateTime;
 
 pub use package::Package;
 pub use profile::Purpose;
-pub use subject::Subject;
+pub use subject::{KeyAlgorithm, Subject};
 
 use crate::keystore::{self, Keystore, KeystoreError};
 use crate::private_file;
@@ -110,7 +110,7 @@ impl Authority {
     pub fn init(directory: &Path, subject: &Subject, password: &str) -> Result<Self, AuthorityError> {
         create_directory(directory)?;
         remove_authority_files(directory)?;
-        let key = profile::generate_key(subject.bits)?;
+        let key = profile::generate_key(subject.algorithm, subject.bits)?;
         let issued = profile::certify_authority(subject, &key, now())?;
         let mut keystore = Keystore::create(password)?;
         keystore.authority_key = key.serialize_pem().into_bytes();
@@ -190,6 +190,17 @@ impl Authority {
         self.issue_for(name, san_dns, san_ip, key_password, None)
     }
 
+    /// Issues like [`Authority::issue`] for an RSA key, whatever kind is configured.
+    ///
+    /// # Errors
+    /// See [`AuthorityError`].
+    pub fn issue_rsa(&mut self, name: &str) -> Result<Issued, AuthorityError> {
+        let configured = std::mem::replace(&mut self.subject.algorithm, KeyAlgorithm::Rsa);
+        let issued = self.issue(name, &[], &[], None);
+        self.subject.algorithm = configured;
+        issued
+    }
+
     /// Issues like [`Authority::issue`], restricted to a purpose by an extended key usage.
     ///
     /// # Errors
@@ -205,7 +216,7 @@ impl Authority {
         check_name(name)?;
         let signing_key = self.signing_key()?;
         let serial = self.keystore.last_serial.checked_add(1).ok_or(AuthorityError::Encoding("serial number"))?;
-        let key = profile::generate_key(self.subject.bits)?;
+        let key = profile::generate_key(self.subject.algorithm, self.subject.bits)?;
         let leaf = profile::Leaf { name, serial, san_dns, san_ip, purpose };
         let certificate = profile::certify(&leaf, &self.subject, &key, &self.certificate, signing_key, now())?;
         let private_key_pem = match key_password.filter(|password| !password.is_empty()) {

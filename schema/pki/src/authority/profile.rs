@@ -8,7 +8,7 @@ use std::net::IpAddr;
 use aws_lc_rs::digest;
 use rcgen::{
     Certificate, CertificateParams, CustomExtension, DistinguishedName, DnType, DnValue, Issuer, KeyPair,
-    PKCS_RSA_SHA256, PublicKeyData as _, RsaKeySize, SerialNumber,
+    PKCS_ECDSA_P256_SHA256, PKCS_ECDSA_P384_SHA384, PKCS_RSA_SHA256, PublicKeyData as _, RsaKeySize, SerialNumber,
 };
 use rustls_pki_types::CertificateDer;
 use time::{Duration, OffsetDateTime};
@@ -23,7 +23,7 @@ use x509_cert::ext::pkix::{
 };
 
 use super::AuthorityError;
-use super::subject::Subject;
+use super::subject::{KeyAlgorithm, Subject};
 
 const NETSCAPE_COMMENT: &[u64] = &[2, 16, 840, 1, 113_730, 1, 13];
 /// The comment's raw extension value. Keylime does not wrap it in the string type the extension asks for, and readers
@@ -52,8 +52,13 @@ pub(super) struct Leaf<'a> {
     pub(super) purpose: Option<Purpose>,
 }
 
-/// Generates an RSA key that signs with PKCS#1 v1.5 and SHA-256.
-pub(super) fn generate_key(bits: u32) -> Result<KeyPair, AuthorityError> {
+/// Generates a key: RSA keys sign with PKCS#1 v1.5 and SHA-256, the others with the hash of their curve's size.
+pub(super) fn generate_key(algorithm: KeyAlgorithm, bits: u32) -> Result<KeyPair, AuthorityError> {
+    match algorithm {
+        KeyAlgorithm::Rsa => {}
+        KeyAlgorithm::EcdsaP256 => return KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).map_err(crypto),
+        KeyAlgorithm::EcdsaP384 => return KeyPair::generate_for(&PKCS_ECDSA_P384_SHA384).map_err(crypto),
+    }
     let size = match bits {
         2048 => RsaKeySize::_2048,
         3072 => RsaKeySize::_3072,

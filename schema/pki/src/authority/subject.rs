@@ -5,6 +5,31 @@ use x509_parser::prelude::{FromDer as _, X509Certificate};
 use x509_parser::public_key::PublicKey;
 use x509_parser::x509::AttributeTypeAndValue;
 
+/// The kind of new keys.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum KeyAlgorithm {
+    /// RSA, the reference's only kind.
+    #[default]
+    Rsa,
+    /// ECDSA on P-256.
+    EcdsaP256,
+    /// ECDSA on P-384.
+    EcdsaP384,
+}
+
+impl KeyAlgorithm {
+    /// The kind that the option `cert_key_algorithm` names; it is not one of the reference's options.
+    #[must_use]
+    pub fn from_option(value: &str) -> Option<Self> {
+        match value {
+            "rsa" | "" => Some(Self::Rsa),
+            "ecdsa" | "ecdsa-p256" => Some(Self::EcdsaP256),
+            "ecdsa-p384" => Some(Self::EcdsaP384),
+            _ => None,
+        }
+    }
+}
+
 /// Names, lifetimes and key size of new certificates.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Subject {
@@ -24,6 +49,8 @@ pub struct Subject {
     pub ca_lifetime_days: u32,
     /// Days other certificates are valid.
     pub lifetime_days: u32,
+    /// Kind of keys.
+    pub algorithm: KeyAlgorithm,
     /// Size of RSA keys in bits.
     pub bits: u32,
     /// Address of the revocation list that certificates name.
@@ -49,6 +76,7 @@ impl Subject {
             ca_name: text(name.iter_common_name().next()),
             ca_lifetime_days: u32::try_from(days).ok()?,
             lifetime_days: Self::DEFAULT_LIFETIME_DAYS,
+            algorithm: algorithm(&certificate),
             bits: rsa_bits(&certificate),
             crl_url: distribution_point(&certificate).unwrap_or_default(),
         })
@@ -67,6 +95,7 @@ impl Default for Subject {
             ca_name: "Keylime Certificate Authority".to_owned(),
             ca_lifetime_days: 3650,
             lifetime_days: Self::DEFAULT_LIFETIME_DAYS,
+            algorithm: KeyAlgorithm::Rsa,
             bits: 2048,
             crl_url: "http://localhost:38080/crl".to_owned(),
         }
@@ -82,6 +111,15 @@ fn rsa_bits(certificate: &X509Certificate<'_>) -> u32 {
     match certificate.public_key().parsed() {
         Ok(PublicKey::RSA(key)) => u32::try_from(key.key_size()).unwrap_or(2048).next_multiple_of(8),
         _ => 2048,
+    }
+}
+
+/// The kind of the authority's own key; new keys are of the same kind unless configured.
+fn algorithm(certificate: &X509Certificate<'_>) -> KeyAlgorithm {
+    match certificate.public_key().parsed() {
+        Ok(PublicKey::EC(point)) if point.key_size() > 256 => KeyAlgorithm::EcdsaP384,
+        Ok(PublicKey::EC(_)) => KeyAlgorithm::EcdsaP256,
+        _ => KeyAlgorithm::Rsa,
     }
 }
 

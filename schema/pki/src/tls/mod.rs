@@ -4,7 +4,8 @@
 //!   ([`optional_client_auth`]). The agent insists on one ([`required_client_auth`]).
 //! * A presented certificate must chain to the configured authorities, be valid in time, not be revoked, and not be
 //!   restricted to another purpose.
-//! * A client never compares host names ([`client`]): machines are told apart by their attested keys.
+//! * A client compares host names only for [`ServerTrust::AuthoritiesAndName`] ([`client`]): Keylime tells machines apart by
+//!   their attested keys.
 
 mod agent_certificates;
 mod client_verifier;

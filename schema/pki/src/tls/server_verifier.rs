@@ -1,4 +1,5 @@
-//! How a client checks server certificates. Host names are never compared; possession of the key always is.
+//! How a client checks server certificates. Host names are compared only where the rule says so
+//! ([`ServerTrust::AuthoritiesAndName`]); possession of the key always is.
 
 use std::sync::Arc;
 
@@ -6,7 +7,7 @@ use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, Server
 use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
 use rustls::{CertificateError, DigitallySignedStruct, Error, SignatureScheme};
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
-use webpki::KeyUsage;
+use webpki::{EndEntityCert, KeyUsage};
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 use x509_parser::time::ASN1Time;
 
@@ -18,6 +19,8 @@ use super::trust_anchors::TrustAnchors;
 pub enum ServerTrust {
     /// Servers whose chain ends at one of these authorities.
     Authorities(Vec<CertificateDer<'static>>),
+    /// Those among them whose certificate names the host that was asked for.
+    AuthoritiesAndName(Vec<CertificateDer<'static>>),
     /// Those, and the server with exactly this certificate: an agent's, as it registered it.
     AuthoritiesOrExact {
         /// The authorities; may be empty.
@@ -39,6 +42,7 @@ pub(super) struct ServerVerifier {
 #[derive(Debug)]
 enum Rule {
     Chain { anchors: Option<TrustAnchors>, exact: Option<CertificateDer<'static>> },
+    ChainAndName(TrustAnchors),
     Any,
 }
 
@@ -47,6 +51,9 @@ impl ServerVerifier {
         let rule = match trust {
             ServerTrust::Authorities(authorities) => {
                 Rule::Chain { anchors: Some(TrustAnchors::new(&authorities, Arc::clone(&provider))?), exact: None }
+            }
+            ServerTrust::AuthoritiesAndName(authorities) => {
+                Rule::ChainAndName(TrustAnchors::new(&authorities, Arc::clone(&provider))?)
             }
             ServerTrust::AuthoritiesOrExact { authorities, exact } => {
                 let anchors = match authorities.as_slice() {
@@ -66,7 +73,7 @@ impl ServerCertVerifier for ServerVerifier {
         &self,
         end_entity: &CertificateDer<'_>,
         intermediates: &[CertificateDer<'_>],
-        _server_name: &ServerName<'_>,
+        server_name: &ServerName<'_>,
         _ocsp_response: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
@@ -75,6 +82,13 @@ impl ServerCertVerifier for ServerVerifier {
             Rule::Chain { exact: Some(exact), .. } if exact == end_entity => check_validity(end_entity, now)?,
             Rule::Chain { anchors: Some(anchors), .. } => {
                 anchors.verify(end_entity, intermediates, now, KeyUsage::server_auth())?;
+            }
+            Rule::ChainAndName(anchors) => {
+                anchors.verify(end_entity, intermediates, now, KeyUsage::server_auth())?;
+                let certificate = EndEntityCert::try_from(end_entity).map_err(|_| CertificateError::BadEncoding)?;
+                certificate
+                    .verify_is_valid_for_subject_name(server_name)
+                    .map_err(|_| CertificateError::NotValidForName)?;
             }
             Rule::Chain { anchors: None, .. } => return Err(CertificateError::UnknownIssuer.into()),
         }

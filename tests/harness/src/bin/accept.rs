@@ -34,7 +34,10 @@ fn main() -> ExitCode {
 }
 
 fn run(options: &Options) -> io::Result<usize> {
-    let needed: Vec<&str> = [&packages::BUILD[..], &packages::DEMO, &packages::TESTS].concat();
+    let mut needed: Vec<&str> = [&packages::BUILD[..], &packages::DEMO, &packages::TESTS].concat();
+    if options.full {
+        needed.extend(packages::FULL);
+    }
     step("packages", || packages::ensure(&needed))?;
     step("Keylime from PyPI", peer::ensure)?;
     // All targets at once, so that the test run below finds everything built with the same features.

@@ -1,84 +1,8 @@
-//! Command lines as Python's `argparse` reads them, with its usage, help and error texts.
-//!
-//! Keylime's tools have options that no other parser takes: several letters after a single dash (`-tp 8892`), values
-//! glued to a short option (`-t10.0.0.1`), any unambiguous prefix of a long option. There are no positional arguments.
+//! Reads the arguments of a program without commands, or of one command.
 
 use std::collections::HashMap;
 
-/// What an option does.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
-    /// Takes one value; the last one counts.
-    Value,
-    /// Takes one value each time; all count.
-    Values,
-    /// Takes no value.
-    Flag,
-    /// Prints the help text.
-    Help,
-    /// Prints the version. Not in the reference's tools, and never the meaning of an abbreviation.
-    Version,
-}
-
-/// Whether an option may be left out.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Need {
-    /// It may.
-    Optional,
-    /// It may not.
-    Required,
-}
-
-/// One option of a program.
-#[derive(Debug, Clone, Copy)]
-pub struct OptionSpec {
-    /// Its spellings, the first of which stands in the usage line.
-    pub spellings: &'static [&'static str],
-    /// Name of the value in the parsed result; in capitals it is the placeholder in help texts.
-    pub name: &'static str,
-    /// What it does.
-    pub kind: Kind,
-    /// Whether it may be left out.
-    pub need: Need,
-    /// What the help text says about it.
-    pub help: &'static str,
-}
-
-impl OptionSpec {
-    /// An optional option with one value.
-    #[must_use]
-    pub const fn value(spellings: &'static [&'static str], name: &'static str, help: &'static str) -> Self {
-        Self { spellings, name, kind: Kind::Value, need: Need::Optional, help }
-    }
-
-    /// An option without a value.
-    #[must_use]
-    pub const fn flag(spellings: &'static [&'static str], name: &'static str, help: &'static str) -> Self {
-        Self { spellings, name, kind: Kind::Flag, need: Need::Optional, help }
-    }
-
-    /// `-h` and `--help`.
-    #[must_use]
-    pub const fn help() -> Self {
-        let help = "show this help message and exit";
-        Self { spellings: &["-h", "--help"], name: "help", kind: Kind::Help, need: Need::Optional, help }
-    }
-
-    /// `--version`.
-    #[must_use]
-    pub const fn version() -> Self {
-        let help = "show the version and exit";
-        Self { spellings: &["--version"], name: "version", kind: Kind::Version, need: Need::Optional, help }
-    }
-
-    fn takes_value(&self) -> bool {
-        matches!(self.kind, Kind::Value | Kind::Values)
-    }
-
-    fn placeholder(&self) -> String {
-        self.name.to_ascii_uppercase()
-    }
-}
+use crate::option::{Kind, Need, OptionSpec, Origin, Positional};
 
 /// A program's options.
 #[derive(Debug, Clone, Copy)]
@@ -87,6 +11,12 @@ pub struct Parser {
     pub program: &'static str,
     /// Its options in the order of the usage line.
     pub options: &'static [OptionSpec],
+    /// Its other arguments, in order.
+    pub positionals: &'static [Positional],
+    /// What the help text says about the program.
+    pub description: &'static str,
+    /// What the help text ends with, printed as it is.
+    pub epilogue: &'static str,
 }
 
 /// The values given on a command line.
@@ -125,60 +55,113 @@ pub enum Stop {
 }
 
 impl Parser {
+    /// A program with options only.
+    #[must_use]
+    pub const fn new(program: &'static str, options: &'static [OptionSpec]) -> Self {
+        Self { program, options, positionals: &[], description: "", epilogue: "" }
+    }
+
     /// Reads the arguments after the program's name; `width` is the terminal's, in columns.
     ///
     /// # Errors
     /// See [`Stop`].
     pub fn parse(&self, arguments: &[String], width: usize) -> Result<Matches, Stop> {
+        let (matches, unrecognized) = self.parse_known(arguments, width)?;
+        if unrecognized.is_empty() {
+            return Ok(matches);
+        }
+        Err(self.error(&format!("unrecognized arguments: {}", unrecognized.join(" ")), width))
+    }
+
+    /// As [`parse`](Self::parse), but answers the arguments that are not understood.
+    ///
+    /// # Errors
+    /// See [`Stop`].
+    pub fn parse_known(&self, arguments: &[String], width: usize) -> Result<(Matches, Vec<String>), Stop> {
         let mut matches = Matches::default();
         let mut unrecognized = Vec::new();
         let mut rest = arguments.iter();
         while let Some(argument) = rest.next() {
             if argument == "--" {
-                unrecognized.push(argument.clone());
-                unrecognized.extend(rest.by_ref().cloned());
+                let free: Vec<_> = self.positionals.iter().filter(|place| !matches.is_present(place.name)).collect();
+                if free.is_empty() {
+                    unrecognized.push(argument.clone());
+                }
+                let mut free = free.into_iter();
+                for argument in rest.by_ref() {
+                    match free.next() {
+                        Some(place) => matches.values.entry(place.name).or_default().push(argument.clone()),
+                        None => unrecognized.push(argument.clone()),
+                    }
+                }
                 break;
             }
             let Some((option, spelling, glued)) = self.find(argument, width)? else {
-                unrecognized.push(argument.clone());
+                let place = self.positionals.iter().find(|place| !matches.is_present(place.name));
+                match place.filter(|_| !argument.starts_with('-') || argument == "-") {
+                    Some(place) => matches.values.entry(place.name).or_default().push(argument.clone()),
+                    None => unrecognized.push(argument.clone()),
+                }
                 continue;
             };
-            match option.kind {
-                Kind::Value | Kind::Values => {
-                    let next = || rest.as_slice().first().filter(|next| self.is_value(next)).cloned();
-                    let value = match glued {
-                        Some(value) => value,
-                        None => {
-                            let value = next().ok_or_else(|| {
-                                self.error(&format!("argument {}: expected one argument", joined(option)), width)
-                            })?;
-                            rest.next();
-                            value
-                        }
-                    };
-                    matches.values.entry(option.name).or_default().push(value);
-                }
-                Kind::Flag | Kind::Help | Kind::Version => {
-                    if let Some(value) = glued {
-                        let value = value.trim_start_matches(&spelling);
-                        let message = format!("argument {}: ignored explicit argument '{value}'", joined(option));
-                        return Err(self.error(&message, width));
-                    }
-                    match option.kind {
-                        Kind::Help => return Err(Stop::Print(self.help(width))),
-                        Kind::Version => return Err(Stop::Print(self.version())),
-                        Kind::Value | Kind::Values | Kind::Flag => {
-                            matches.values.entry(option.name).or_default();
-                        }
-                    }
+            self.take(option, &spelling, glued, &mut rest, &mut matches, width)?;
+        }
+        self.check_required(&matches, width)?;
+        Ok((matches, unrecognized))
+    }
+
+    /// Takes an option and its values.
+    fn take(
+        &self,
+        option: &OptionSpec,
+        spelling: &str,
+        glued: Option<String>,
+        rest: &mut std::slice::Iter<'_, String>,
+        matches: &mut Matches,
+        width: usize,
+    ) -> Result<(), Stop> {
+        let fail = |message: String| self.error(&format!("argument {}: {message}", option.joined()), width);
+        if !option.takes_value()
+            && let Some(value) = &glued
+        {
+            let value = value.trim_start_matches(spelling);
+            return Err(fail(format!("ignored explicit argument '{value}'")));
+        }
+        match option.kind {
+            Kind::Help => return Err(Stop::Print(self.help(width))),
+            Kind::Version => return Err(Stop::Print(self.version())),
+            Kind::Flag => {
+                matches.values.entry(option.name).or_default();
+                return Ok(());
+            }
+            Kind::Value | Kind::Values | Kind::OptionalValue | Kind::Several => {}
+        }
+        let limit = if option.kind == Kind::Several { usize::MAX } else { 1 };
+        let mut values = Vec::new();
+        match glued {
+            Some(value) => values.push(value),
+            None => {
+                while values.len() < limit
+                    && let Some(next) = rest.as_slice().first().filter(|next| self.is_value(next))
+                {
+                    values.push(next.clone());
+                    rest.next();
                 }
             }
         }
-        self.check_required(&matches, width)?;
-        if unrecognized.is_empty() {
-            return Ok(matches);
+        match option.kind {
+            Kind::OptionalValue => {}
+            Kind::Several if values.is_empty() => return Err(fail("expected at least one argument".to_owned())),
+            _ if values.is_empty() => return Err(fail("expected one argument".to_owned())),
+            _ => {}
         }
-        Err(self.error(&format!("unrecognized arguments: {}", unrecognized.join(" ")), width))
+        let values = values.iter().map(|value| option.accept(value)).collect::<Result<Vec<_>, _>>().map_err(fail)?;
+        if matches!(option.kind, Kind::Value | Kind::Values) {
+            matches.values.entry(option.name).or_default().extend(values);
+        } else {
+            matches.values.insert(option.name, values);
+        }
+        Ok(())
     }
 
     /// The usage text and an error line, as `argparse` puts them on standard error.
@@ -187,13 +170,23 @@ impl Parser {
         Stop::Usage(format!("{}{}: error: {message}\n", self.usage(width), self.program))
     }
 
+    /// Whether an argument is this program's option for help.
+    pub(crate) fn asks_for_help(&self, argument: &str) -> bool {
+        let is_help = |option: &OptionSpec| option.kind == Kind::Help;
+        match self.exact(argument) {
+            Some(option) => is_help(option),
+            None => self
+                .candidates(argument, argument, None)
+                .first()
+                .is_some_and(|(option, _, glued)| is_help(option) && glued.is_none()),
+        }
+    }
+
     fn check_required(&self, matches: &Matches, width: usize) -> Result<(), Stop> {
-        let missing: Vec<String> = self
-            .options
-            .iter()
-            .filter(|option| option.need == Need::Required && !matches.is_present(option.name))
-            .map(joined)
-            .collect();
+        let options = self.options.iter().filter(|option| option.need == Need::Required);
+        let options = options.filter(|option| !matches.is_present(option.name)).map(OptionSpec::joined);
+        let places = self.positionals.iter().filter(|place| !matches.is_present(place.name));
+        let missing: Vec<String> = options.chain(places.map(|place| place.name.to_owned())).collect();
         if missing.is_empty() {
             return Ok(());
         }
@@ -238,7 +231,7 @@ impl Parser {
         name: &str,
         value: Option<String>,
     ) -> Vec<(&OptionSpec, String, Option<String>)> {
-        let abbreviable = self.options.iter().filter(|option| option.kind != Kind::Version);
+        let abbreviable = self.options.iter().filter(|option| option.origin == Origin::Reference);
         let spellings = abbreviable.flat_map(|option| option.spellings.iter().map(move |spelling| (option, *spelling)));
         let mut found = Vec::new();
         if argument.starts_with("--") {
@@ -288,99 +281,6 @@ impl Parser {
     fn version(&self) -> String {
         format!("{} {}\n", self.program, env!("CARGO_PKG_VERSION"))
     }
-
-    /// The usage text, wrapped as `argparse` wraps it.
-    fn usage(&self, width: usize) -> String {
-        const PREFIX: &str = "usage: ";
-        let parts: Vec<String> =
-            self.options.iter().filter(|option| option.kind != Kind::Version).map(usage_part).collect();
-        let width = width.saturating_sub(2).max(11);
-        let one_line = format!("{PREFIX}{} {}", self.program, parts.join(" "));
-        if one_line.len() <= width {
-            return one_line + "\n";
-        }
-        let indent = " ".repeat(PREFIX.len() + self.program.len() + 1);
-        let mut text = format!("{PREFIX}{}", self.program);
-        let mut column = text.len();
-        for part in parts {
-            if column + 1 + part.len() > width {
-                text.push('\n');
-                text.push_str(&indent);
-                column = indent.len() + part.len();
-            } else {
-                text.push(' ');
-                column += 1 + part.len();
-            }
-            text.push_str(&part);
-        }
-        text + "\n"
-    }
-
-    /// The help text: usage, then every option with what it does, in two columns.
-    #[must_use]
-    pub fn help(&self, width: usize) -> String {
-        const COLUMN: usize = 24;
-        let width = width.saturating_sub(2).max(COLUMN + 11);
-        let mut text = self.usage(width + 2) + "\noptions:\n";
-        for option in self.options {
-            let spellings: Vec<String> =
-                option.spellings.iter().map(|spelling| with_placeholder(option, spelling)).collect();
-            let head = format!("  {}", spellings.join(", "));
-            let lines = wrapped(option.help, width - COLUMN);
-            let mut lines = lines.iter();
-            text.push_str(&head);
-            if head.len() + 2 <= COLUMN
-                && let Some(line) = lines.next()
-            {
-                text.push_str(&" ".repeat(COLUMN - head.len()));
-                text.push_str(line);
-            }
-            text.push('\n');
-            for line in lines {
-                text.push_str(&" ".repeat(COLUMN));
-                text.push_str(line);
-                text.push('\n');
-            }
-        }
-        text
-    }
-}
-
-fn joined(option: &OptionSpec) -> String {
-    option.spellings.join("/")
-}
-
-fn with_placeholder(option: &OptionSpec, spelling: &str) -> String {
-    if option.takes_value() { format!("{spelling} {}", option.placeholder()) } else { spelling.to_owned() }
-}
-
-fn usage_part(option: &OptionSpec) -> String {
-    let part = with_placeholder(option, option.spellings.first().copied().unwrap_or_default());
-    match option.need {
-        Need::Optional => format!("[{part}]"),
-        Need::Required => part,
-    }
-}
-
-/// Breaks a text at spaces into lines of at most `width` bytes; a longer word gets a line of its own.
-fn wrapped(text: &str, width: usize) -> Vec<String> {
-    let mut lines: Vec<String> = Vec::new();
-    for word in text.split_whitespace() {
-        match lines.last_mut() {
-            Some(line) if line.len() + 1 + word.len() <= width => {
-                line.push(' ');
-                line.push_str(word);
-            }
-            _ => lines.push(word.to_owned()),
-        }
-    }
-    lines
-}
-
-/// Columns of the terminal as the environment says, or 80.
-#[must_use]
-pub fn terminal_width() -> usize {
-    std::env::var("COLUMNS").ok().and_then(|text| text.parse().ok()).filter(|columns| *columns > 0).unwrap_or(80)
 }
 
 #[cfg(test)]
@@ -388,19 +288,20 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::option::Choice;
 
-    const PARSER: Parser = Parser {
-        program: "tool",
-        options: &[
+    const PARSER: Parser = Parser::new(
+        "tool",
+        &[
             OptionSpec::help(),
             OptionSpec::version(),
             OptionSpec::value(&["-t", "--targethost"], "agent_ip", "address of the machine"),
             OptionSpec::value(&["-tp", "--targetport"], "agent_port", "port of the machine"),
             OptionSpec::flag(&["-nvc", "--no-verifier-check"], "no_check", "do not ask the verifier first"),
             OptionSpec::flag(&["--verify"], "verify", "wait for the agent"),
-            OptionSpec { kind: Kind::Values, ..OptionSpec::value(&["--key"], "keys", "a key") },
+            OptionSpec::value(&["--key"], "keys", "a key").of_kind(Kind::Values),
         ],
-    };
+    );
 
     fn parse(arguments: &[&str]) -> Result<Matches, Stop> {
         let arguments: Vec<String> = arguments.iter().map(|argument| (*argument).to_owned()).collect();
@@ -463,6 +364,49 @@ mod tests {
         );
         assert_eq!(parse(&["--version"]), Err(Stop::Print(format!("tool {}\n", env!("CARGO_PKG_VERSION")))));
         assert!(parse(&["--ver"]).unwrap().is_present("verify"));
+    }
+
+    const REACHING: Parser = Parser {
+        positionals: &[Positional { name: "a", help: "one" }, Positional { name: "b", help: "other" }],
+        ..Parser::new(
+            "tool",
+            &[
+                OptionSpec::value(&["-m", "--list"], "list", "a list").of_kind(Kind::OptionalValue),
+                OptionSpec::value(&["-v", "--keys"], "keys", "keys").of_kind(Kind::Several),
+                OptionSpec::value(&["--algo"], "algo", "algorithm").one_of(&[
+                    Choice { value: "sha1", shown: "'sha1'" },
+                    Choice { value: "sha256", shown: "'sha256'" },
+                ]),
+            ],
+        )
+    };
+
+    fn reach(line: &str) -> Result<Matches, String> {
+        let arguments: Vec<String> = line.split_whitespace().map(str::to_owned).collect();
+        REACHING.parse(&arguments, 80).map_err(|stop| match stop {
+            Stop::Usage(text) => text.lines().last().unwrap_or_default().to_owned(),
+            Stop::Print(text) => text,
+        })
+    }
+
+    // The error lines are those of CPython 3.11's argparse for the same options.
+    #[test]
+    fn options_reach_for_none_one_or_several_values() {
+        let matches = reach("x -m --algo sha1 y").unwrap();
+        assert_eq!((matches.value("a"), matches.value("b"), matches.value("list")), (Some("x"), Some("y"), None));
+        assert!(matches.is_present("list"));
+        assert_eq!(reach("-m l x y").unwrap().value("list"), Some("l"));
+        assert_eq!(reach("x y -v k l").unwrap().values("keys"), ["k", "l"]);
+        assert_eq!(reach("-m l -- x y").unwrap().value("b"), Some("y"));
+        assert_eq!(reach("x y -v").unwrap_err(), "tool: error: argument -v/--keys: expected at least one argument");
+        assert_eq!(
+            reach("x y --algo md5").unwrap_err(),
+            "tool: error: argument --algo: invalid choice: 'md5' (choose from 'sha1', 'sha256')"
+        );
+        assert_eq!(reach("x").unwrap_err(), "tool: error: the following arguments are required: b");
+        assert_eq!(reach("x y z").unwrap_err(), "tool: error: unrecognized arguments: z");
+        let Stop::Usage(text) = REACHING.error("no", 80) else { panic!("help") };
+        assert_eq!(text, "usage: tool [-m [LIST]] [-v KEYS [KEYS ...]] [--algo {sha1,sha256}] a b\ntool: error: no\n");
     }
 
     proptest! {

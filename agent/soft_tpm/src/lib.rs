@@ -5,7 +5,7 @@
 //! because making RSA keys takes longer than a quote; keys on P-256 follow from a seed.
 //!
 //! ```
-//! use keylime_bench::soft_tpm::{AttestationPair, EndorsementPair, SoftTpm};
+//! use keylime_soft_tpm::{AttestationPair, EndorsementPair, SoftTpm};
 //! use keylime_engine::algorithm::HashAlgorithm;
 //! use keylime_engine::tpm::pcr_mask::PcrMask;
 //!
@@ -15,6 +15,8 @@
 //! let quote = tpm.pull_quote(HashAlgorithm::Sha256, PcrMask::of([0, 10]), "nonce", "payload key").unwrap();
 //! assert!(quote.starts_with('r'));
 //! ```
+
+#![forbid(unsafe_code)]
 
 mod attest;
 mod attestation_pair;
@@ -199,6 +201,15 @@ impl SoftTpm {
     ) -> Result<Attestation, SoftTpmError> {
         let attest = certify_attest(&self.attest_header(signer, qualifying), self.attestation.name());
         self.sign(signer, attest)
+    }
+
+    /// Lets the attestation key certify itself, the proof of possession of the push model (TPM2_Certify).
+    ///
+    /// # Errors
+    /// [`SoftTpmError::Key`].
+    pub fn certify_itself(&mut self, qualifying: &[u8]) -> Result<Attestation, SoftTpmError> {
+        let signer = Arc::clone(&self.attestation);
+        self.certify_attestation_key(&signer, qualifying)
     }
 
     /// Solves a credential challenge (TPM2_ActivateCredential): the blob of a registration answer, after base64.

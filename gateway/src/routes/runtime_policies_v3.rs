@@ -1,0 +1,153 @@
+//! Runtime policies in version 3: the rows of `/v2.x/allowlists` as resources of the type `ima_policy`.
+//!
+//! Attributes: `runtime_policy` (a request brings it in base64 or as an object, an answer has its text), in requests also
+//! `runtime_policy_key` and `tpm_policy` as in version 2. The id is the name.
+
+use super::json_api::{created, errors, invalid_request, many, not_found, one, path_of, read_resource, translated};
+use super::policy_upload::checked_name;
+use super::runtime_policies::{in_use, of_members};
+use super::store_reply::store_failure;
+use super::{VERIFIER, VerifierState};
+use crate::authorization::{Permit, permitted};
+use crate::routing::{Call, Reply, Route};
+use actix_web::http::{Method, StatusCode};
+use keylime_actors::ports::{NewRuntimePolicy, PolicyStoreError};
+use keylime_engine::policy::runtime_policy::empty_policy;
+use keylime_schema::wire::python_json;
+use keylime_schema::wire::v3::binary;
+use keylime_schema::wire::v3::error_object::ErrorObject;
+use keylime_schema::wire::v3::json_api::Resource;
+use serde::Serialize;
+use serde_json::Value;
+use std::sync::Arc;
+
+const KIND: &str = "ima_policy";
+
+/// The routes of this resource.
+pub(super) fn routes() -> Vec<Route<VerifierState>> {
+    vec![
+        Route::new(Method::GET, "/v3*/policies/ima", list),
+        Route::new(Method::POST, "/v3*/policies/ima", create),
+        Route::new(Method::GET, "/v3*/policies/ima/:name", show),
+        Route::new(Method::PATCH, "/v3*/policies/ima/:name", update),
+        Route::new(Method::DELETE, "/v3*/policies/ima/:name", delete).with_small_body(),
+    ]
+}
+
+#[derive(Serialize)]
+struct Listed {
+    name: String,
+}
+
+#[derive(Serialize)]
+struct Attributes {
+    name: String,
+    runtime_policy: String,
+}
+
+async fn list(state: Arc<VerifierState>, call: Call, _: Permit<permitted::ListRuntimePolicies>) -> Reply {
+    match state.backend.store().runtime_policy_names().await {
+        Ok(names) => {
+            let resource = |name: String| {
+                let self_link = Some(path_of(&call, &name));
+                Resource { kind: KIND, id: Some(name.clone()), attributes: Listed { name }, self_link }
+            };
+            many(&call, names.into_iter().map(resource).collect())
+        }
+        Err(error) => translated(&call, store_failure(VERIFIER, &error)),
+    }
+}
+
+async fn show(state: Arc<VerifierState>, call: Call, _: Permit<permitted::ReadRuntimePolicy>) -> Reply {
+    let name = call.parameter("name");
+    match state.backend.store().runtime_policy(name).await {
+        Ok(Some(policy)) => {
+            let path = call.path().trim_end_matches('/').to_owned();
+            one(&call, StatusCode::OK, resource(name.to_owned(), policy.text, path))
+        }
+        Ok(None) => missing(&call, name),
+        Err(error) => translated(&call, store_failure(VERIFIER, &error)),
+    }
+}
+
+async fn create(state: Arc<VerifierState>, call: Call, _: Permit<permitted::CreateRuntimePolicy>) -> Reply {
+    let policy = match uploaded(&state, &call, None).await {
+        Ok(policy) => policy,
+        Err(reply) => return reply,
+    };
+    let stored = resource(policy.name.clone(), policy.text.clone(), path_of(&call, &policy.name));
+    let name = policy.name.clone();
+    match state.backend.store().create_runtime_policy(policy).await {
+        Ok(()) => created(&call, stored),
+        Err(error) => refusal(&call, &name, error),
+    }
+}
+
+async fn update(state: Arc<VerifierState>, call: Call, _: Permit<permitted::UpdateRuntimePolicy>) -> Reply {
+    let name = call.parameter("name");
+    let policy = match uploaded(&state, &call, Some(name)).await {
+        Ok(policy) => policy,
+        Err(reply) => return reply,
+    };
+    let stored = resource(policy.name.clone(), policy.text.clone(), call.path().trim_end_matches('/').to_owned());
+    match state.backend.store().update_runtime_policy(policy).await {
+        Ok(users) => {
+            state.backend.policy_changed(users).await;
+            one(&call, StatusCode::OK, stored)
+        }
+        Err(error) => refusal(&call, name, error),
+    }
+}
+
+async fn delete(state: Arc<VerifierState>, call: Call, _: Permit<permitted::DeleteRuntimePolicy>) -> Reply {
+    let name = call.parameter("name");
+    match state.backend.store().delete_runtime_policy(name).await {
+        Ok(()) => Reply::no_content(),
+        Err(error) => refusal(&call, name, error),
+    }
+}
+
+fn resource(name: String, text: Option<Arc<str>>, path: String) -> Resource<Attributes> {
+    let runtime_policy = match text {
+        Some(text) => text.as_ref().to_owned(),
+        None => python_json::to_string(&empty_policy(), VERIFIER).unwrap_or_default(),
+    };
+    Resource {
+        kind: KIND,
+        id: Some(name.clone()),
+        attributes: Attributes { name, runtime_policy },
+        self_link: Some(path),
+    }
+}
+
+fn missing(call: &Call, name: &str) -> Reply {
+    not_found(call, format!("Runtime policy {name} not found"))
+}
+
+fn refusal(call: &Call, name: &str, error: PolicyStoreError) -> Reply {
+    match error {
+        PolicyStoreError::Exists => {
+            errors(call, vec![ErrorObject::conflict(format!("Runtime policy with name {name} already exists"))])
+        }
+        PolicyStoreError::Missing => missing(call, name),
+        PolicyStoreError::InUse(agent) => translated(call, in_use(&agent)),
+        PolicyStoreError::Store(error) => translated(call, store_failure(VERIFIER, &error)),
+    }
+}
+
+/// The policy of a request. The name in the path wins; a new policy is named by the id of its resource or its `name`.
+async fn uploaded(state: &VerifierState, call: &Call, name: Option<&str>) -> Result<NewRuntimePolicy, Reply> {
+    let mut resource = read_resource(call, KIND)?;
+    let attribute = resource.attributes.get("name").and_then(Value::as_str);
+    let name = name.or(resource.id.as_deref()).or(attribute).unwrap_or_default();
+    let name = checked_name(name).map_err(|reply| translated(call, reply))?;
+    if let Some(policy @ Value::Object(_)) = resource.attributes.get_mut("runtime_policy") {
+        *policy = Value::String(binary::encode(policy.to_string().as_bytes()));
+    }
+    if !resource.attributes.contains_key("runtime_policy") {
+        let error = invalid_request("Attribute 'runtime_policy' is required.");
+        let pointer = Some("/data/attributes/runtime_policy".to_owned());
+        return Err(errors(call, vec![ErrorObject { pointer, ..error }]));
+    }
+    of_members(&state.settings, name, &resource.attributes).await.map_err(|reply| translated(call, reply))
+}

@@ -1,0 +1,8 @@
+//! `keylime_create_policy`: makes runtime policies, with the options from before keylime-policy.
+
+use keylime_policy_tools::{Program, process};
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    process::main(Program::CreatePolicy)
+}

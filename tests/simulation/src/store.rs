@@ -1,0 +1,106 @@
+//! The database: one queue of transactions, each of which is there entirely or not at all, and a memory of what it promised.
+
+use keylime_engine::evidence::attestation::{Attestation, AttestationIndex, Stage};
+use keylime_engine::lifecycle::push_restore::StoredAttestation;
+use keylime_engine::lifecycle::{Facts, OperationalState, Presence, PushFacts};
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+/// The row of an agent.
+#[derive(Debug, Clone)]
+pub enum Row {
+    Pull { state: OperationalState, facts: Box<Facts> },
+    Push { facts: Box<PushFacts>, presence: Presence },
+}
+
+/// A revocation notice; its number is unique in a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Notice {
+    pub number: u64,
+    pub agent: usize,
+}
+
+/// One transaction.
+#[derive(Debug, Clone)]
+pub struct Write {
+    pub agent: usize,
+    pub row: Option<Row>,
+    pub attestation: Option<Arc<Attestation>>,
+    pub prune: Vec<AttestationIndex>,
+    pub notice: Option<Notice>,
+    /// Whom to tell when it is there, or that it will never be.
+    pub receipt: Receipt,
+}
+
+/// What follows a transaction.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Receipt {
+    /// Nothing.
+    None,
+    /// The receipt of evidence is stored; when the database is away it is refused at once.
+    Evidence(keylime_engine::lifecycle::Ticket),
+    /// The verdict on an attestation is stored.
+    Verdict(AttestationIndex),
+}
+
+/// What is durable.
+#[derive(Debug, Clone, Default)]
+pub struct Store {
+    pub rows: BTreeMap<usize, Row>,
+    pub attestations: BTreeMap<(usize, AttestationIndex), Arc<Attestation>>,
+    pub outbox: Vec<Notice>,
+    pub queue: VecDeque<Write>,
+    pub away: bool,
+}
+
+impl Store {
+    /// Makes the oldest transaction durable and answers it.
+    pub fn commit(&mut self) -> Option<Write> {
+        if self.away {
+            return None;
+        }
+        let write = self.queue.pop_front()?;
+        if let Some(row) = &write.row {
+            self.rows.insert(write.agent, row.clone());
+        }
+        if let Some(attestation) = &write.attestation {
+            self.attestations.insert((write.agent, attestation.index), Arc::clone(attestation));
+        }
+        for index in &write.prune {
+            self.attestations.remove(&(write.agent, *index));
+        }
+        self.outbox.extend(write.notice);
+        Some(write)
+    }
+
+    /// What is not durable is gone.
+    pub fn crash(&mut self) {
+        self.queue.clear();
+        self.away = false;
+    }
+
+    pub fn stored_attestations(&self, agent: usize) -> Vec<StoredAttestation> {
+        self.of(agent)
+            .map(|attestation| StoredAttestation {
+                index: attestation.index,
+                stage: attestation.stage,
+                boot_time: attestation.boot_time,
+                evidence_received: attestation.evidence_received,
+            })
+            .collect()
+    }
+
+    pub fn attestation(&self, agent: usize, index: AttestationIndex) -> Option<&Arc<Attestation>> {
+        self.attestations.get(&(agent, index))
+    }
+
+    pub fn passes(&self, agent: usize) -> usize {
+        use keylime_engine::evidence::attestation::Evaluation;
+        self.of(agent).filter(|attestation| attestation.stage == Stage::Complete(Evaluation::Pass)).count()
+    }
+
+    fn of(&self, agent: usize) -> impl Iterator<Item = &Arc<Attestation>> {
+        let range = (agent, AttestationIndex(0))..=(agent, AttestationIndex(u32::MAX));
+        self.attestations.range(range).map(|(_, attestation)| attestation)
+    }
+}
