@@ -146,7 +146,7 @@ fn verifier_entries() -> Vec<Entry<VerifierConfiguration>> {
         ("request_timeout", Shows("12.5", |c| text(c.request_timeout), "12.5s")),
         ("measured_boot_policy_name", Shows("example", |c| c.measured_boot_policy_name.clone(), "example")),
         ("measured_boot_imports", Shows("['a.b']", |c| text(&c.measured_boot_imports), "[\"a.b\"]")),
-        ("measured_boot_evaluate", Shows("always", |c| text(c.measured_boot_always), "true")),
+        ("measured_boot_evaluate", Shows("always", |c| text(&c.boot_evaluation), "Always")),
         ("severity_labels", Shows("['low', 'emergency']", |c| text(&c.severity_labels), "[\"low\", \"emergency\"]")),
         (
             "severity_policy",
