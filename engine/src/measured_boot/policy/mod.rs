@@ -18,6 +18,7 @@ pub use rejection::{EventLabel, PolicyRejection};
 
 use super::failure::MeasuredBootFailure;
 use super::parsed_log::ParsedBootLog;
+use super::rego::{PolicySource, RegoError, RegoPolicies, RegoPolicy};
 use crate::tpm::pcr_mask::PcrMask;
 use combinator::Test;
 use serde_json::Value;
@@ -38,6 +39,7 @@ enum Chosen {
     AcceptAll,
     RejectAll,
     Example,
+    Rego(RegoPolicy),
 }
 
 impl BootPolicies {
@@ -59,6 +61,18 @@ impl BootPolicies {
         Self { chosen, name: name.into() }
     }
 
+    /// The policy of this name: one in Rego, or a built-in one.
+    ///
+    /// # Errors
+    /// A policy in `sources` cannot be used, whether it is the chosen one or not.
+    pub fn choose(name: &str, sources: &[PolicySource<'_>]) -> Result<Self, RegoError> {
+        let rego = RegoPolicies::compile(sources, Self::is_built_in)?.policy(name)?;
+        Ok(match rego {
+            Some(policy) => Self { chosen: Chosen::Rego(policy), name: name.into() },
+            None => Self::built_in(name),
+        })
+    }
+
     /// Whether a name is one of the built-in policies.
     #[must_use]
     pub fn is_built_in(name: &str) -> bool {
@@ -77,6 +91,7 @@ impl BootPolicies {
         match &self.chosen {
             Chosen::AcceptAll | Chosen::RejectAll => PcrMask::EMPTY,
             Chosen::Example => example::relevant_pcrs(),
+            Chosen::Rego(policy) => policy.relevant_pcrs(),
         }
     }
 
@@ -107,6 +122,7 @@ impl BootPolicies {
             Chosen::AcceptAll => Test::AcceptAll,
             Chosen::RejectAll => Test::RejectAll("reject all".to_owned()),
             Chosen::Example => example::test(state)?,
+            Chosen::Rego(policy) => return Ok(StateTest::Rego(policy.clone(), state.clone())),
         };
         Ok(StateTest::Combinators(test))
     }
@@ -138,6 +154,7 @@ enum Demands {
 #[derive(Debug, Clone)]
 enum StateTest {
     Combinators(Test),
+    Rego(RegoPolicy, Value),
 }
 
 impl StateTest {
@@ -148,6 +165,7 @@ impl StateTest {
                 let nothing = Value::Object(serde_json::Map::new());
                 combinator::evaluate(test, log.map_or(&nothing, ParsedBootLog::json))
             }
+            Self::Rego(policy, state) => policy.evaluate(log, state),
         }
     }
 }
