@@ -22,7 +22,7 @@ use keylime_engine::ima::ImaOptions;
 use keylime_engine::lifecycle::Growth;
 use keylime_engine::lifecycle::push_transition::{FailureRecovery, TimeoutRecovery, TokenExtension};
 use keylime_engine::lifecycle::rate_limit::Rate;
-use keylime_engine::measured_boot::BootPolicies;
+use keylime_engine::measured_boot::{BootPolicies, PresentedBootJudges};
 use keylime_engine::verdict::SeverityPolicy;
 use keylime_pki::tls::{self, Identity, ServerTrust};
 use rustls_pki_types::CertificateDer;
@@ -76,8 +76,10 @@ pub async fn start(
         .map_err(StartError::system("cannot start the publisher of revocations"))?;
     let composer = NoticeComposer::new(configuration.revocations.notifiers.clone(), local_time, revocations.clone());
     let ima_options = ImaOptions { ignore_tomtou_errors: configuration.ignore_tomtou_errors };
-    let appraiser = Arc::new(EngineAppraiser { ima_options, boot_evaluation: configuration.boot_evaluation.clone() });
     let boot_policies = boot_policies::load(configuration)?;
+    let boot =
+        PresentedBootJudges { policies: boot_policies.clone(), evaluation: configuration.boot_evaluation.clone() };
+    let appraiser = Arc::new(EngineAppraiser { ima_options, boot });
     let ports = VerifierPorts::new(store, transport, Arc::new(composer), appraiser);
     let session_ports = SessionPorts {
         agents: Arc::clone(&ports.store),
@@ -89,6 +91,7 @@ pub async fn start(
     actix_rt::spawn(writer);
     let handle = verifier::start(options(configuration, severity, boot_policies), agent_tls, ports)
         .map_err(|error| StartError::Other(format!("cannot start the verifier system: {error}")))?;
+    handle.extend_tokens_with(Arc::new(sessions.clone()));
     Ok(VerifierSystem { handle, revocations, sessions })
 }
 

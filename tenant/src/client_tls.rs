@@ -172,6 +172,10 @@ mod tests {
         assert!(tls.for_servers().is_ok());
         assert!(matches!(tls.for_agent("none"), Err(ClientTlsError::AgentCertificate)));
         assert!(matches!(load(directory.path(), list), Err(ClientTlsError::Tls(TlsError::PrivateKey { .. }))));
+        // As the documentation prints it (2.2.6), with a comment as in 2.2.11.
+        let printed = "trusted_server_ca = [cacert.crt]\nclient_cert = default # client-cert.crt\n";
+        let printed = load(directory.path(), &format!("{printed}client_key_password = secret\n")).unwrap();
+        assert!(printed.has_identity());
         let without = load(directory.path(), &format!("{list}client_cert = other.crt\n")).unwrap();
         assert!(!without.has_identity());
     }

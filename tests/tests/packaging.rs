@@ -208,7 +208,7 @@ fn the_debian_package_installs_starts_and_purges() {
     fs::remove_file(root.join("var/lib/keylime/cv_data.sqlite")).unwrap();
     let ports = "export KEYLIME_VERIFIER_PORT=38881 KEYLIME_REGISTRAR_PORT=38890 KEYLIME_REGISTRAR_TLS_PORT=38891";
     let started = inside(&format!(
-        "{ports}; cd /; run() {{ setpriv --reuid keylime --regid keylime --init-groups \"$@\"; }}
+        "{ports}; cd /; run() {{ exec setpriv --reuid keylime --regid keylime --init-groups \"$@\"; }}
          run keylime_verifier > /tmp/verifier.log 2>&1 & verifier=$!
          for i in $(seq 60); do [ -f /var/lib/keylime/cv_ca/client-cert.crt ] && break; sleep 1; done; sleep 2
          run keylime_registrar > /tmp/registrar.log 2>&1 & registrar=$!

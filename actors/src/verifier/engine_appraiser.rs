@@ -3,25 +3,29 @@
 use crate::verifier::appraiser::{AppraisalJob, Appraiser, PushAppraisalJob};
 use crate::verifier::policy_cache::RuntimeRules;
 use keylime_engine::appraise::{
-    AcceptedAlgorithms, PullContext, PushContext, PushVerdict, appraise_pull_reply, appraise_push, unjudgeable,
+    AcceptedAlgorithms, EvidenceVerdict, PresentedTerms, PullContext, PushContext, PushVerdict, appraise_pull_reply,
+    appraise_push, appraise_request, unjudgeable,
 };
 use keylime_engine::ima::ImaOptions;
 use keylime_engine::lifecycle::Verdict;
-use keylime_engine::measured_boot::{BootEvaluation, BootJudge, BootOccasion};
+use keylime_engine::measured_boot::{BootEvaluation, BootJudge, BootOccasion, BootPolicies, PresentedBootJudges};
 use keylime_engine::tpm::quote::QuoteEncoding;
+use serde_json::Value;
 
 /// Appraises with the engine.
 #[derive(Debug, Clone)]
 pub struct EngineAppraiser {
     /// The operator's choices about measurement lists.
     pub ima_options: ImaOptions,
-    /// When boot policies are evaluated.
-    pub boot_evaluation: BootEvaluation,
+    /// The boot policy of `measured_boot_policy_name`, and when it is evaluated.
+    pub boot: PresentedBootJudges,
 }
 
 impl Default for EngineAppraiser {
     fn default() -> Self {
-        Self { ima_options: ImaOptions::default(), boot_evaluation: BootEvaluation::Once }
+        let policies = BootPolicies::built_in(BootPolicies::ACCEPT_ALL);
+        let boot = PresentedBootJudges { policies, evaluation: BootEvaluation::Once };
+        Self { ima_options: ImaOptions::default(), boot }
     }
 }
 
@@ -33,7 +37,7 @@ impl EngineAppraiser {
             RuntimeRules::Unusable(reason) => return Err(format!("the runtime policy is unusable: {reason}")),
         };
         let occasion = BootOccasion::after(job.attestation_count);
-        let boot = BootJudge::new(&job.policies.boot, &self.boot_evaluation, occasion);
+        let boot = BootJudge::new(&job.policies.boot, &self.boot.evaluation, occasion);
         let attestation_key =
             terms.attestation_key.prepared().map_err(|error| format!("the attestation key is unusable: {error}"))?;
         let context = PushContext {
@@ -67,7 +71,7 @@ impl Appraiser for EngineAppraiser {
             }
         };
         let occasion = BootOccasion::after(job.attestation_count);
-        let boot = BootJudge::new(&job.policies.boot, &self.boot_evaluation, occasion);
+        let boot = BootJudge::new(&job.policies.boot, &self.boot.evaluation, occasion);
         let attestation_key = match terms.attestation_key.prepared() {
             Ok(key) => key,
             Err(error) => return Verdict::Unreadable(format!("the attestation key is unusable: {error}")),
@@ -93,5 +97,9 @@ impl Appraiser for EngineAppraiser {
                 boot: Some(&boot),
             },
         )
+    }
+
+    fn appraise_presented(&self, request: &Value) -> EvidenceVerdict {
+        appraise_request(request, &PresentedTerms { ima_options: self.ima_options, boot: &self.boot })
     }
 }

@@ -2,9 +2,9 @@
 
 use super::failure::MeasuredBootFailure;
 use super::parsed_log::ParsedBootLog;
-use super::policy::CompiledBootPolicy;
+use super::policy::{BootPolicies, CompiledBootPolicy};
 use crate::algorithm::{Digest, HashAlgorithm};
-use crate::appraise::{BootAppraiser, BootLog, BootStage};
+use crate::appraise::{BootAppraiser, BootLog, BootStage, PresentedBootPolicies};
 use crate::tpm::failure::PcrFailure;
 use crate::tpm::pcr_mask::PcrMask;
 use crate::verdict::Failure;
@@ -72,6 +72,34 @@ impl<'p> BootJudge<'p> {
 impl BootAppraiser for BootJudge<'_> {
     fn read<'s>(&'s self, log: Option<&str>, bank: HashAlgorithm) -> Box<dyn BootStage + 's> {
         Box::new(JudgedLog::read(*self, log, bank))
+    }
+}
+
+/// Judges boot logs of evidence that anybody presents, by the policy that is presented with it.
+#[derive(Debug, Clone)]
+pub struct PresentedBootJudges {
+    /// The policy the operator chose.
+    pub policies: BootPolicies,
+    /// When it is evaluated.
+    pub evaluation: BootEvaluation,
+}
+
+impl PresentedBootPolicies for PresentedBootJudges {
+    fn appraiser(&self, policy: &str) -> Result<Option<Box<dyn BootAppraiser + '_>>, Failure> {
+        let policy = self.policies.compile(Some(policy));
+        Ok(Some(Box::new(PresentedJudge { policy, evaluation: &self.evaluation })))
+    }
+}
+
+struct PresentedJudge<'p> {
+    policy: CompiledBootPolicy,
+    evaluation: &'p BootEvaluation,
+}
+
+impl BootAppraiser for PresentedJudge<'_> {
+    fn read<'s>(&'s self, log: Option<&str>, bank: HashAlgorithm) -> Box<dyn BootStage + 's> {
+        let judge = BootJudge::new(&self.policy, self.evaluation, BootOccasion::OneShot);
+        Box::new(JudgedLog::read(judge, log, bank))
     }
 }
 

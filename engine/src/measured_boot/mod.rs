@@ -18,7 +18,7 @@ pub mod rego;
 pub mod replay;
 
 pub use failure::{MAX_NAMED_EVENTS, MeasuredBootFailure, PcrMismatch};
-pub use judge::{BootEvaluation, BootJudge, BootOccasion};
+pub use judge::{BootEvaluation, BootJudge, BootOccasion, PresentedBootJudges};
 pub use parsed_log::ParsedBootLog;
 pub use policy::{BootPolicies, CompiledBootPolicy};
 pub use rego::{PolicySource, RegoError};

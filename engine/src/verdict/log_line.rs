@@ -67,7 +67,7 @@ fn line(agent_id: &str, failure: &Failure) -> Option<LogLine> {
 
 fn entry(name: &str, problem: &EntryProblem) -> Option<(Logger, String)> {
     Some(match problem {
-        EntryProblem::NotInPolicy { table: PolicyTable::Digests } => {
+        EntryProblem::NotInPolicy { table: PolicyTable::Digests, .. } => {
             (Logger::ImaWarning, format!("File not found in allowlist: {name}"))
         }
         EntryProblem::OtherDigest { table: PolicyTable::Digests, got, expected } => {
@@ -101,21 +101,22 @@ fn one_line(character: char) -> impl Iterator<Item = char> {
 mod tests {
     use super::*;
 
-    fn unlisted(name: &str) -> Failure {
-        let problem = EntryProblem::NotInPolicy { table: PolicyTable::Digests };
+    fn changed(name: &str) -> Failure {
+        let table = PolicyTable::Digests;
+        let problem = EntryProblem::OtherDigest { table, got: "01".into(), expected: vec!["02".into(), "03".into()] };
         Failure::Ima(ImaFailure::Entry { line: 1, name: name.to_owned(), problem })
     }
 
     #[test]
     fn lines_have_the_words_that_scripts_look_for() {
         let pcr = PcrFailure::Invalid { pcr: 23, got: "0x1".into(), expected: vec!["0x2".into(), "0x3".into()] };
-        let failures = Failures::from_vec(vec![unlisted("/bin/x\n/bin/y"), Failure::Pcr(pcr)]).unwrap();
+        let failures = Failures::from_vec(vec![changed("/bin/x\n/bin/y"), Failure::Pcr(pcr)]).unwrap();
         let lines = log_lines("A", &failures);
         let texts: Vec<&str> = lines.iter().map(|line| line.text.as_str()).collect();
         assert_eq!(
             texts,
             [
-                "File not found in allowlist: /bin/x\\n/bin/y",
+                "Hashes for file /bin/x\\n/bin/y don't match 01 not in 02, 03",
                 "PCR #23: 0x1 from quote (from agent A) does not match expected value 0x2, 0x3",
                 "IMA ERRORS: Some entries couldn't be validated. Number of failures: 1.",
             ]
@@ -126,7 +127,7 @@ mod tests {
 
     #[test]
     fn thousands_of_failures_are_a_bounded_number_of_lines() {
-        let failures = Failures::from_vec((0..5000).map(|n| unlisted(&format!("/{n}"))).collect()).unwrap();
+        let failures = Failures::from_vec((0..5000).map(|n| changed(&format!("/{n}"))).collect()).unwrap();
         let lines = log_lines("A", &failures);
         assert_eq!(lines.len(), MAX_LINES);
         assert!(lines.last().unwrap().text.ends_with("Number of failures: 5000."));

@@ -106,13 +106,19 @@ fn lines(id: &str, verdict: &str, state: &str, failures: &[Value], patch: Option
     for (number, failure) in failures.iter().take(MAX_SHOWN).enumerate() {
         let event = text(failure, "event_id");
         lines.push(format!("{}. {}: {}", number + 1, printable(event), meaning(event)));
-        let message = failure.get("context").map(|context| text(context, "message")).unwrap_or_default();
+        let line = failure.get("line").and_then(Value::as_u64).map(|line| line.to_string()).unwrap_or_default();
+        let expected = failure
+            .get("expected")
+            .and_then(Value::as_array)
+            .map(|values| values.iter().filter_map(Value::as_str).collect::<Vec<_>>().join(", "));
         for (title, value) in [
-            ("found", text(failure, "detail")),
-            ("message", message),
-            ("file", text(failure, "path")),
+            ("what happened", text(failure, "text")),
+            ("line of the list", &line),
+            ("subject", text(failure, "subject")),
+            ("found", text(failure, "found")),
+            ("expected", expected.as_deref().unwrap_or_default()),
             ("policy entry", text(failure, "policy_entry")),
-            ("log line", text(failure, "log_line")),
+            ("what would help", text(failure, "remedy")),
         ] {
             if !value.is_empty() {
                 lines.push(format!("   {title}: {}", printable(value)));
@@ -123,7 +129,7 @@ fn lines(id: &str, verdict: &str, state: &str, failures: &[Value], patch: Option
         lines.push(format!("… and {} more; --json has them all.", failures.len() - MAX_SHOWN));
     }
     if let Some(patch) = patch {
-        lines.push("If what was found is legitimate, this addition to the policy would let it pass:".to_owned());
+        lines.push("If what was found is legitimate, these additions to the policies would let it pass:".to_owned());
         lines.push(compact(patch));
     }
     lines
@@ -142,9 +148,13 @@ mod tests {
         let failures = [
             json!({
                 "event_id": "ima.validation.ima-ng.not_in_allowlist",
-                "detail": "line 3",
-                "context": {"message": "File not found in allowlist: /a\n2. forged"},
-                "policy_patch": {"digests": {"/a": ["01"]}},
+                "line": 3,
+                "subject": "/a\n2. forged",
+                "policy_entry": "runtime_policy/digests/~1a",
+                "found": "01",
+                "expected": [],
+                "text": "line 3: \"/a\" is not in the policy",
+                "remedy": "add 01 under this entry, or exclude the name",
             }),
             json!({"event_id": "qoute_validation.quote_validation"}),
         ];
@@ -152,9 +162,9 @@ mod tests {
         let lines = lines("A", "FAIL", "Invalid Quote", &failures, patch.as_ref());
         assert_eq!(lines[0], "Agent A: FAIL, state Invalid Quote; 2 checks failed:");
         assert!(lines[1].ends_with("a file ran that the runtime policy does not list"), "{lines:?}");
-        assert_eq!(lines[3], "   message: File not found in allowlist: /a\\n2. forged");
-        assert!(lines[4].starts_with("2. qoute_validation.quote_validation: "));
-        assert_eq!(lines.last().unwrap(), r#"{"digests": {"/a": ["01"]}}"#);
+        assert_eq!(lines[4], "   subject: /a\\n2. forged");
+        assert!(lines[8].starts_with("2. qoute_validation.quote_validation: "), "{lines:?}");
+        assert_eq!(lines.last().unwrap(), r#"{"runtime_policy": {"digests": {"/a": ["01"]}}}"#);
     }
 
     #[test]

@@ -28,7 +28,7 @@ pub fn build(programs: &Path, out: &Path) -> io::Result<PathBuf> {
         let installed = root.join("usr/bin").join(program.name);
         copy(&programs.join(program.name), &installed, 0o755)?;
         // Debug information is half of a program; a failure to strip only costs room.
-        let _ = Command::new("strip").arg("--strip-debug").arg(&installed).output();
+        let _ = Command::new("strip").arg("--strip-unneeded").arg(&installed).output();
         let page = crate::manual_page::path(program, &workspace);
         if page.is_file() {
             let installed = root.join(format!("usr/share/man/man{0}/{1}.{0}", program.section, program.name));
@@ -54,7 +54,7 @@ pub fn build(programs: &Path, out: &Path) -> io::Result<PathBuf> {
     control(&workspace, &root)?;
     let architecture = text(Command::new("dpkg").arg("--print-architecture"))?;
     let package = out.join(format!("keylime-rust_{}_{architecture}.deb", env!("CARGO_PKG_VERSION")));
-    run(Command::new("dpkg-deb").args(["--root-owner-group", "-Zxz", "--build"]).arg(&root).arg(&package))?;
+    run(Command::new("dpkg-deb").args(["--root-owner-group", "-Zzstd", "--build"]).arg(&root).arg(&package))?;
     Ok(package)
 }
 

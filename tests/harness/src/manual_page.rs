@@ -37,7 +37,8 @@ pub fn render(program: &Program, directory: &Path) -> io::Result<String> {
     }
     for subcommand in program.subcommands {
         let arguments: Vec<&str> = subcommand.split(' ').chain(["--help"]).collect();
-        let help = Help::of(&directory.join(program.name), &arguments)?;
+        // A subcommand that is not built in has no help to show.
+        let Ok(help) = Help::of(&directory.join(program.name), &arguments) else { continue };
         let _ = writeln!(page.0, ".SS \"{} {}\"", program.name, subcommand);
         help.about.iter().for_each(|text| page.paragraph(text));
         page.definitions(&help.options);

@@ -334,7 +334,7 @@ pub const PROGRAMS: [Program; 14] = [
     Program {
         name: "keylime-policy",
         section: 1,
-        package: "tenant",
+        package: "tenant/policy-tools",
         summary: "makes, signs, compares and tests policies",
         subcommands: &["create runtime", "create measured-boot", "sign runtime", "diff", "lint", "test"],
         see_also: "keylime_tenant(1), keylime_create_policy(1)",
@@ -343,7 +343,7 @@ pub const PROGRAMS: [Program; 14] = [
     Program {
         name: "keylime_create_policy",
         section: 1,
-        package: "tenant",
+        package: "tenant/policy-tools",
         summary: "makes a runtime policy; the older form of keylime-policy create runtime",
         see_also: "keylime-policy(1)",
         ..PLAIN
@@ -351,7 +351,7 @@ pub const PROGRAMS: [Program; 14] = [
     Program {
         name: "keylime_convert_runtime_policy",
         section: 1,
-        package: "tenant",
+        package: "tenant/policy-tools",
         summary: "makes a runtime policy of an allowlist and an exclude list",
         see_also: "keylime-policy(1)",
         ..PLAIN
@@ -359,7 +359,7 @@ pub const PROGRAMS: [Program; 14] = [
     Program {
         name: "keylime_sign_runtime_policy",
         section: 1,
-        package: "tenant",
+        package: "tenant/policy-tools",
         summary: "signs a runtime policy; the older form of keylime-policy sign runtime",
         see_also: "keylime-policy(1)",
         ..PLAIN
