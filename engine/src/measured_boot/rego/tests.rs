@@ -1,7 +1,6 @@
 use super::*;
 use crate::measured_boot::policy::combinator::{
-    self, DigestSet, Dispatcher, Key, NameRule, Padding, SignatureSet, Test, VariableDispatcher, action_test,
-    separator_test,
+    self, DigestSet, Dispatcher, Key, Padding, SignatureSet, Test, VariableDispatcher, action_test, separator_test,
 };
 use std::collections::BTreeMap;
 
@@ -57,10 +56,13 @@ fn logs() -> Vec<Value> {
         let index = find(if is_ipl { "EV_IPL" } else { "EV_EFI_VARIABLE_DRIVER_CONFIG" }, name).unwrap();
         changed(&|events| events[index]["Event"]["VariableData"] = json!({ "Enabled": "No" }));
         changed(&|events| events[index]["Event"]["VariableData"] = Value::Null);
-        changed(&|events| events[index]["Event"]["VariableData"][0]["SignatureType"] = json!("other"));
-        changed(&|events| drop(events[index]["Event"]["VariableData"][0]["Keys"].as_array_mut().map(Vec::pop)));
-        changed(&|events| events[index]["Event"]["VariableData"][0]["Keys"][0]["SignatureData"] = json!(1));
         changed(&|events| events[index]["Digests"] = json!([{ "AlgorithmId": "sha256", "Digest": "00" }]));
+    }
+    for name in ["db", "dbx"] {
+        let index = find("EV_EFI_VARIABLE_DRIVER_CONFIG", name).unwrap();
+        changed(&|events| events[index]["Event"]["VariableData"][0]["SignatureType"] = json!("other"));
+        changed(&|events| drop(events[index]["Event"]["VariableData"][0]["Keys"].as_array_mut().and_then(Vec::pop)));
+        changed(&|events| events[index]["Event"]["VariableData"][0]["Keys"][0]["SignatureData"] = json!(1));
     }
     changed(&|events| events.clear());
     changed(&|events| {
