@@ -156,7 +156,7 @@ fn a_good_machine_passes_incrementally_and_its_token_lives_on() {
         assert_eq!(site.status(&agent).await, AttestationStatus::Pending);
         assert_eq!(site.attest(&agent, &mut machine).await, PASS);
         assert_eq!(site.status(&agent).await, AttestationStatus::Pass);
-        assert_eq!(site.extended.0.lock().as_slice(), [agent.clone()]);
+        assert_eq!(site.extended.0.lock().as_slice(), std::slice::from_ref(&agent));
         pass(2.0).await;
         machine.run(LATER, &[7; 32]);
         let opened = site.open(&agent, &machine).await.unwrap();

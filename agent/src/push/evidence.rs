@@ -128,11 +128,11 @@ fn plan_quote(parameters: &Value, key: &QuotingKey) -> Result<EvidencePlan, Unac
     };
     demand("hash_algorithm", key.hash.name())?;
     demand("signature_scheme", key.signing.name())?;
-    if let Some(public) = parameters["certification_key"]["public"].as_str() {
-        if !is_public_of(key, public) {
-            let found = public.chars().take(16).collect();
-            return Err(UnacceptableRequest::NotThisKey { parameter: "certification_key", found });
-        }
+    if let Some(public) = parameters["certification_key"]["public"].as_str()
+        && !is_public_of(key, public)
+    {
+        let found = public.chars().take(16).collect();
+        return Err(UnacceptableRequest::NotThisKey { parameter: "certification_key", found });
     }
     // An object of banks, or, as the documentation shows it, the list alone.
     let subjects = &parameters["selected_subjects"];

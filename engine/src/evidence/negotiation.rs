@@ -127,6 +127,7 @@ impl<'a> Negotiation<'a> {
         &self,
         mut offers: Vec<&'a CertificationCapabilities>,
     ) -> Result<&'a CertificationCapabilities, &'static str> {
+        #[allow(clippy::type_complexity, reason = "read once, beside its values")]
         let tests: [(&dyn Fn(&CertificationCapabilities) -> bool, &'static str); 5] = [
             (&|offer| offer.component_version.as_deref() == Some("2.0"), "check 'component_version'"),
             (&|offer| !self.schemes(offer).is_empty(), "check 'signature_schemes'"),

@@ -14,9 +14,11 @@ mod little_endian;
 mod parsed_log;
 pub mod policy;
 pub mod reference_state;
+pub mod rego;
 pub mod replay;
 
 pub use failure::{MAX_NAMED_EVENTS, MeasuredBootFailure, PcrMismatch};
 pub use judge::{BootEvaluation, BootJudge, BootOccasion};
 pub use parsed_log::ParsedBootLog;
 pub use policy::{BootPolicies, CompiledBootPolicy};
+pub use rego::{PolicySource, RegoError};

@@ -1,6 +1,7 @@
 //! Reference states for policy `example`, made from a boot log (`measured-boot.md` §9).
 
-use super::event_log::LogError;
+use super::event_json::exact_signatures;
+use super::event_log::{EventLog, LogError};
 use super::parsed_log::ParsedBootLog;
 use serde_json::{Map, Value, json};
 use std::sync::LazyLock;
@@ -112,12 +113,15 @@ pub enum ReferenceStateError {
 /// # Errors
 /// See [`ReferenceStateError`].
 pub fn create(log: &[u8], options: Options) -> Result<ReferenceStateOutcome, ReferenceStateError> {
+    let raw = EventLog::parse(log)?;
     let log = ParsedBootLog::parse(log)?;
-    Creation { events: log.events(), options, warnings: Vec::new() }.run()
+    Creation { events: log.events(), raw: &raw, options, warnings: Vec::new() }.run()
 }
 
 struct Creation<'l> {
     events: &'l [Value],
+    /// The log they were rendered from.
+    raw: &'l EventLog<'l>,
     options: Options,
     warnings: Vec<ReferenceStateWarning>,
 }
@@ -191,20 +195,31 @@ impl<'l> Creation<'l> {
 
     /// The keys of a secure boot variable; the last event counts.
     fn configured_keys(&self, name: &str) -> Vec<Value> {
-        let variables = self.of_type(DRIVER_CONFIG).map(|event| &event["Event"]).filter(|variable| {
-            let unicode_name = variable["UnicodeName"].as_str().unwrap_or_default();
-            unicode_name.to_lowercase() == name && !variable["VariableData"].is_null()
+        let events = self.of_type(DRIVER_CONFIG).filter(|event| {
+            let unicode_name = event["Event"]["UnicodeName"].as_str().unwrap_or_default();
+            unicode_name.to_lowercase() == name && !event["Event"]["VariableData"].is_null()
         });
-        let lists = variables.last().map(|variable| &variable["VariableData"]);
-        let lists = lists.and_then(Value::as_array).into_iter().flatten();
-        lists.flat_map(|list| list["Keys"].as_array().into_iter().flatten()).filter_map(signature).collect()
+        let Some(event) = events.last() else { return Vec::new() };
+        let exact = self.exact(event);
+        let lists = event["Event"]["VariableData"].as_array().into_iter().flatten().zip(array(&exact));
+        let keys = lists.flat_map(|(list, exact)| array(&list["Keys"]).iter().zip(array(&exact["Keys"])));
+        keys.filter_map(|(key, exact)| signature(key, exact)).collect()
     }
 
     fn vendor_keys(&self) -> Vec<Value> {
-        let variables = self.of_type(AUTHORITY).map(|event| &event["Event"]);
-        let variables = variables.filter(|variable| variable["UnicodeName"] == "vendor_db");
-        let keys = variables.flat_map(|variable| variable["VariableData"].as_array().into_iter().flatten());
-        keys.filter_map(signature).collect()
+        let events = self.of_type(AUTHORITY).filter(|event| event["Event"]["UnicodeName"] == "vendor_db");
+        let keys = events.flat_map(|event| {
+            let exact = self.exact(event);
+            let keys = array(&event["Event"]["VariableData"]).iter().zip(array(&exact));
+            keys.filter_map(|(key, exact)| signature(key, exact)).collect::<Vec<_>>()
+        });
+        keys.collect()
+    }
+
+    /// The signatures of an event as they were measured.
+    fn exact(&self, event: &Value) -> Value {
+        let raw = self.raw.events.iter().find(|raw| event["EventNum"] == raw.number);
+        raw.map_or(Value::Null, exact_signatures)
     }
 
     fn named_digests(&self, name: &str) -> Vec<Value> {
@@ -286,11 +301,17 @@ fn digest_object(event: &Value) -> Value {
     first_sha256(event).map_or_else(|| json!({}), |digest| json!({ "sha256": digest }))
 }
 
-/// A signature with its data marked as hexadecimal. Data that YAML takes for a number is printed in decimal, as the
-/// reference does; no log matches it.
-fn signature(key: &Value) -> Option<Value> {
+fn array(value: &Value) -> &[Value] {
+    value.as_array().map_or(&[], Vec::as_slice)
+}
+
+/// A signature with its data marked as hexadecimal. Where YAML reads the data as a number, the reference writes that number
+/// in decimal: the digits themselves, unless they start with a zero. No log matches it either way.
+fn signature(key: &Value, exact: &Value) -> Option<Value> {
     let data = match key.get("SignatureData")? {
+        Value::Number(number) if number.is_f64() => exact["SignatureData"].as_str()?.to_owned(),
         Value::String(data) => data.clone(),
+        Value::Null => "None".to_owned(),
         other => other.to_string(),
     };
     Some(json!({ "SignatureOwner": key.get("SignatureOwner")?, "SignatureData": format!("0x{data}") }))

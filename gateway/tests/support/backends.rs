@@ -154,10 +154,13 @@ pub struct ScriptedVerifier {
     /// What stands against every push agent's request.
     pub refusal: Mutex<Option<Refusal>>,
     /// Evidence that was sent: index, and the evidence.
-    pub sent: Mutex<Vec<(Option<String>, Option<Option<Value>>)>>,
+    pub sent: Mutex<Vec<Sent>>,
     pub policies: Arc<PolicyStore>,
     pub store: Arc<dyn VerifierStore>,
 }
+
+/// Index of the attestation and the evidence, as the gateway handed them over.
+type Sent = (Option<String>, Option<Option<Value>>);
 
 impl Default for ScriptedVerifier {
     fn default() -> Self {

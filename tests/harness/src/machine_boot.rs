@@ -32,7 +32,7 @@ impl MachineBoot {
     ///
     /// # Errors
     /// The files cannot be written.
-    pub fn next(&mut self) -> io::Result<()> {
+    pub fn reboot(&mut self) -> io::Result<()> {
         self.number += 1;
         self.write()
     }

@@ -94,11 +94,6 @@ impl Store {
         self.attestations.get(&(agent, index))
     }
 
-    pub fn passes(&self, agent: usize) -> usize {
-        use keylime_engine::evidence::attestation::Evaluation;
-        self.of(agent).filter(|attestation| attestation.stage == Stage::Complete(Evaluation::Pass)).count()
-    }
-
     fn of(&self, agent: usize) -> impl Iterator<Item = &Arc<Attestation>> {
         let range = (agent, AttestationIndex(0))..=(agent, AttestationIndex(u32::MAX));
         self.attestations.range(range).map(|(_, attestation)| attestation)

@@ -99,7 +99,16 @@ fn restored(value: &Value, whole: &[String]) -> Value {
 fn policy_text(vectors: &Vectors, case: &Value) -> Result<Option<String>, String> {
     match text(case, "mb_policy") {
         None => Ok(None),
-        Some(path) if path.ends_with(".json") => vectors.text(path).map(Some),
+        Some(path) if path.ends_with(".json") => {
+            let policy = vectors.text(path)?;
+            // The change to this policy was recorded in the name of the case only.
+            if !text(case, "id").is_some_and(|id| id.ends_with("kernels-empty")) {
+                return Ok(Some(policy));
+            }
+            let mut policy: Value = serde_json::from_str(&policy).map_err(|e| e.to_string())?;
+            policy["kernels"] = json!([]);
+            Ok(Some(policy.to_string()))
+        }
         Some(text) => Ok(Some(text.to_owned())),
     }
 }

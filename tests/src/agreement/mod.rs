@@ -108,6 +108,8 @@ pub struct Report {
     pub excused: BTreeMap<&'static str, Vec<String>>,
     /// Sections without a function to run them.
     pub unknown_sections: Vec<String>,
+    /// Cases whose input is not in the directory.
+    pub without_input: Vec<String>,
 }
 
 /// The answers to one case.

@@ -24,6 +24,13 @@ fn main() -> ExitCode {
     for section in &report.unknown_sections {
         println!("section {section} has no runner; its cases are not counted");
     }
+    if !report.without_input.is_empty() {
+        println!(
+            "{} cases have no input and are not counted: {}",
+            report.without_input.len(),
+            report.without_input.join(", ")
+        );
+    }
     for (rule, count) in report.rules_used() {
         println!("excused {count} by {}: {} (feature: {})", rule.name, rule.reason, rule.feature);
     }

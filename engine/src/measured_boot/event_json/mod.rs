@@ -11,6 +11,7 @@ mod signature_list;
 mod variable;
 
 pub use scalar::unescape;
+pub use variable::exact_signatures;
 
 use super::event_log::{Event, EventLog, LogError, LogFormat, LogProblem, SpecIdEvent};
 use super::event_type::EventType;

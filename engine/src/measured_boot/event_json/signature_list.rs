@@ -11,6 +11,15 @@ const HEADER_BYTES: usize = 28;
 /// The lists of a variable. Reading stops without an error where a list does not fit; its header may stay, with no keys.
 /// `null` when there is no list.
 pub fn lists(data: &[u8]) -> Value {
+    lists_with(data, scalar::hex_digits)
+}
+
+/// The lists of a variable with the data of signatures as texts, whatever YAML makes of them.
+pub fn exact_lists(data: &[u8]) -> Value {
+    lists_with(data, |data| Value::String(hex::encode(data)))
+}
+
+fn lists_with(data: &[u8], render: fn(&[u8]) -> Value) -> Value {
     let mut lists = Vec::new();
     let mut rest = data;
     // Lists are found by their size, the end of the data by what was read of them; the two agree unless a list lies.
@@ -25,7 +34,7 @@ pub fn lists(data: &[u8]) -> Value {
         let mut signatures = Vec::with_capacity(keys.count.min(rest.len() / keys.size));
         for key in rest[HEADER_BYTES + keys.skipped..].chunks_exact(keys.size).take(keys.count) {
             read += keys.size;
-            signatures.extend(signature_json(key).ok());
+            signatures.extend(signature_json(key, render).ok());
         }
         lists.push(list_json(&list, signatures));
         let Some(next) = rest.get(list.list_size as usize..) else { break };
@@ -36,7 +45,12 @@ pub fn lists(data: &[u8]) -> Value {
 
 /// One signature without a list around it, as the events about authorities have it.
 pub fn signature(data: &[u8]) -> Result<Value, Truncated> {
-    Ok(Value::Array(vec![signature_json(data)?]))
+    Ok(Value::Array(vec![signature_json(data, scalar::hex_digits)?]))
+}
+
+/// One signature with its data as a text.
+pub fn exact_signature(data: &[u8]) -> Result<Value, Truncated> {
+    Ok(Value::Array(vec![signature_json(data, |data| Value::String(hex::encode(data)))?]))
 }
 
 struct Header {
@@ -87,11 +101,11 @@ fn list_json(list: &Header, signatures: Vec<Value>) -> Value {
     })
 }
 
-fn signature_json(data: &[u8]) -> Result<Value, Truncated> {
+fn signature_json(data: &[u8], render: fn(&[u8]) -> Value) -> Result<Value, Truncated> {
     let mut bytes = Bytes::new(data);
     let owner = bytes.guid()?;
     let mut out = Map::with_capacity(2);
     out.insert("SignatureOwner".to_owned(), Value::String(owner.to_string()));
-    out.insert("SignatureData".to_owned(), scalar::hex_digits(bytes.rest()));
+    out.insert("SignatureData".to_owned(), render(bytes.rest()));
     Ok(Value::Object(out))
 }

@@ -51,6 +51,26 @@ pub fn render(event: &Event<'_>) -> Result<Value, LogProblem> {
     Ok(Value::Object(out))
 }
 
+/// The signatures of an event about a variable, their data as texts even where YAML reads a number; `null` without any.
+pub fn exact_signatures(event: &Event<'_>) -> Value {
+    let mut bytes = Bytes::new(event.data);
+    let mut read = || -> Result<(&[u8], u64), Truncated> {
+        bytes.guid()?;
+        let (name, content) = (bytes.u64()?, bytes.u64()?);
+        bytes.take(usize::try_from(name).unwrap_or(usize::MAX).saturating_mul(2))?;
+        Ok((bytes.rest(), content))
+    };
+    let Ok((rest, content)) = read() else { return Value::Null };
+    match event.event_type {
+        EventType::VARIABLE_DRIVER_CONFIG => signature_list::exact_lists(rest),
+        EventType::VARIABLE_AUTHORITY => {
+            let content = rest.get(..usize::try_from(content).unwrap_or(usize::MAX)).unwrap_or_default();
+            signature_list::exact_signature(content).unwrap_or(Value::Null)
+        }
+        _ => Value::Null,
+    }
+}
+
 /// The `VariableData` member; absent for an empty variable without structure.
 fn data(event: &Event<'_>, variable: &Variable<'_>, name_is_text: bool) -> Result<Option<Value>, LogProblem> {
     let content = variable.content;

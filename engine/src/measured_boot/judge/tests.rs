@@ -1,5 +1,4 @@
 use super::*;
-use crate::measured_boot::BootPolicies;
 
 const LOG: &[u8] = include_bytes!("../../../tests/data/boot/sb_base.bin");
 const STATE: &str = include_str!("../../../tests/data/boot/refstate_sb_base.json");

@@ -82,7 +82,7 @@ pub enum NameRule {
     /// This one.
     Exact(String),
     /// Those a pattern matches.
-    Matching(Pattern),
+    Matching(Box<Pattern>),
 }
 
 /// A compiled pattern, matched against whole texts.

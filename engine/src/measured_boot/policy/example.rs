@@ -130,7 +130,7 @@ fn boot_variables() -> Result<Test, PatternError> {
     let name = Pattern::new("BootOrder|Boot[0-9a-fA-F]+")?;
     let variable = |guid: &str| Test::Variable {
         guid: guid.to_owned(),
-        name: NameRule::Matching(name.clone()),
+        name: NameRule::Matching(Box::new(name.clone())),
         data: Box::new(Test::AcceptAll),
     };
     Ok(Test::Or(GLOBAL.into_iter().map(variable).collect()))

@@ -18,6 +18,7 @@ pub use rejection::{EventLabel, PolicyRejection};
 
 use super::failure::MeasuredBootFailure;
 use super::parsed_log::ParsedBootLog;
+use super::rego::{PolicySource, RegoError, RegoPolicies, RegoPolicy};
 use crate::tpm::pcr_mask::PcrMask;
 use combinator::Test;
 use serde_json::Value;
@@ -38,6 +39,7 @@ enum Chosen {
     AcceptAll,
     RejectAll,
     Example,
+    Rego(RegoPolicy),
 }
 
 impl BootPolicies {
@@ -59,6 +61,18 @@ impl BootPolicies {
         Self { chosen, name: name.into() }
     }
 
+    /// The policy of this name: one in Rego, or a built-in one.
+    ///
+    /// # Errors
+    /// A policy in `sources` cannot be used, whether it is the chosen one or not.
+    pub fn choose(name: &str, sources: &[PolicySource<'_>]) -> Result<Self, RegoError> {
+        let rego = RegoPolicies::compile(sources, Self::is_built_in)?.policy(name)?;
+        Ok(match rego {
+            Some(policy) => Self { chosen: Chosen::Rego(policy), name: name.into() },
+            None => Self::built_in(name),
+        })
+    }
+
     /// Whether a name is one of the built-in policies.
     #[must_use]
     pub fn is_built_in(name: &str) -> bool {
@@ -77,6 +91,7 @@ impl BootPolicies {
         match &self.chosen {
             Chosen::AcceptAll | Chosen::RejectAll => PcrMask::EMPTY,
             Chosen::Example => example::relevant_pcrs(),
+            Chosen::Rego(policy) => policy.relevant_pcrs(),
         }
     }
 
@@ -88,7 +103,7 @@ impl BootPolicies {
             Some(text) => match serde_json::from_str::<Value>(text) {
                 Err(_) | Ok(Value::Null) => Demands::Invalid,
                 Ok(state) if !is_truthy(&state) => Demands::None,
-                Ok(state) => Demands::State { test: self.test(&state), text: rejection::shortened(text) },
+                Ok(state) => Demands::State { test: Box::new(self.test(&state)), text: rejection::shortened(text) },
             },
         };
         CompiledBootPolicy { policy: self.clone(), demands }
@@ -107,6 +122,7 @@ impl BootPolicies {
             Chosen::AcceptAll => Test::AcceptAll,
             Chosen::RejectAll => Test::RejectAll("reject all".to_owned()),
             Chosen::Example => example::test(state)?,
+            Chosen::Rego(policy) => return Ok(StateTest::Rego(policy.clone(), state.clone())),
         };
         Ok(StateTest::Combinators(test))
     }
@@ -128,7 +144,7 @@ enum Demands {
     /// A reference state.
     State {
         /// What it comes to; an error when the policy cannot be evaluated with it.
-        test: Result<StateTest, String>,
+        test: Box<Result<StateTest, String>>,
         /// Its text, as far as failures quote it.
         text: Arc<str>,
     },
@@ -138,6 +154,7 @@ enum Demands {
 #[derive(Debug, Clone)]
 enum StateTest {
     Combinators(Test),
+    Rego(RegoPolicy, Value),
 }
 
 impl StateTest {
@@ -148,6 +165,7 @@ impl StateTest {
                 let nothing = Value::Object(serde_json::Map::new());
                 combinator::evaluate(test, log.map_or(&nothing, ParsedBootLog::json))
             }
+            Self::Rego(policy, state) => policy.evaluate(log, state),
         }
     }
 }
@@ -175,8 +193,8 @@ impl CompiledBootPolicy {
     #[must_use]
     pub fn defect(&self) -> Option<&str> {
         match &self.demands {
-            Demands::State { test: Err(defect), .. } => Some(defect),
-            Demands::State { test: Ok(_), .. } | Demands::None | Demands::Invalid => None,
+            Demands::State { test, .. } => test.as_ref().as_ref().err().map(String::as_str),
+            Demands::None | Demands::Invalid => None,
         }
     }
 
