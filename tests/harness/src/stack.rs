@@ -233,7 +233,7 @@ impl Stack {
         self.tpm.reset(self.shared_port)?;
         self.ima = ImaLog::create(&self.dir.path().join("ascii_runtime_measurements"))?;
         fs::write(self.dir.path().join("emulator.log"), "")?;
-        self.boot.next()
+        self.boot.reboot()
     }
 
     /// Runs the tenant with the agent's id added.

@@ -216,7 +216,7 @@ impl CompiledBootPolicy {
             let policy = self.policy.name().to_owned();
             return Some(MeasuredBootFailure::MissingPcrs { pcrs: missing.iter().collect(), policy });
         }
-        let reason = match test {
+        let reason = match test.as_ref() {
             Ok(test) => test.evaluate(log).err(),
             Err(defect) => Some(Reason::new(format!("policy evaluation failed: {defect}"))),
         };
