@@ -112,6 +112,7 @@ fn is_deviation(changes: &[Change], ours: &Value, theirs: &Value) -> bool {
     }
     // What cannot be interpreted is an exception of the reference, before or after other failures were found.
     theirs["refused"] == true
+        || first(theirs) == "qoute_validation.invalid_quote"
         || of_quote(&first(ours)) && of_quote(&first(theirs))
         || ours["refused"] == true && theirs["failures"] != json!([])
 }
