@@ -53,6 +53,9 @@ pub fn check_keyring(keyring: &Value) -> Result<(), SchemaViolation> {
     check.finish()
 }
 
+/// Name of the lower bound of `meta.generator` in messages.
+const GENERATOR_MIN: &str = "<RUNTIME_POLICY_GENERATOR.Unknown: 0>";
+
 /// Upper bound of `meta.generator` with the name it has in messages.
 const GENERATOR_MAX: (i128, &str) = (3, "<RUNTIME_POLICY_GENERATOR.LegacyAllowList: 3>");
 
@@ -169,6 +172,8 @@ impl<'v> Check<'v> {
         let Some(number) = number else { return };
         #[allow(clippy::cast_precision_loss, reason = "the bounds are small or the smallest number of all")]
         if number < minimum as f64 {
+            // The bounded number is the generator, whose bounds have names.
+            let minimum = maximum.map_or_else(|| minimum.to_string(), |_| GENERATOR_MIN.to_owned());
             self.fail(|| format!("{} is less than the minimum of {minimum}", repr(value)));
         }
         #[allow(clippy::cast_precision_loss, reason = "the bound is small")]

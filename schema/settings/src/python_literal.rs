@@ -272,6 +272,10 @@ impl Parser {
             Some(rest) => (true, rest),
             None => (false, text.strip_prefix('+').unwrap_or(&text)),
         };
+        // One sign is what Python's literals may have; a second would also overflow the smallest number.
+        if digits.starts_with(['-', '+']) {
+            return Err(self.error("not a number"));
+        }
         let radix = [("0x", 16), ("0o", 8), ("0b", 2)].into_iter().find_map(|(prefix, radix)| {
             digits.to_ascii_lowercase().strip_prefix(prefix).map(|d| (d.to_owned(), radix))
         });

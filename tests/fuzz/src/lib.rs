@@ -2,12 +2,14 @@
 //!
 //! A target is a file of `src/bin` that names one function of this crate; `cargo accept` runs every file it finds there.
 
+mod boot;
 mod formats;
 mod ima;
 mod policies;
 mod tpm;
 mod wire;
 
+pub use boot::*;
 pub use formats::*;
 pub use ima::*;
 pub use policies::*;

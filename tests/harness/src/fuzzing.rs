@@ -21,7 +21,7 @@ const COVERAGE: [&str; 6] = [
 ];
 
 /// Largest input libFuzzer makes, in bytes; larger ones are for the tests of memory bounds.
-const MAX_INPUT_BYTES: usize = 16 * 1024;
+const MAX_INPUT_BYTES: usize = 32 * 1024;
 
 /// Memory at which a target counts as failed, in MiB.
 const MEMORY_MIB: usize = 1024;

@@ -111,7 +111,8 @@ fn is_deviation(changes: &[Change], ours: &Value, theirs: &Value) -> bool {
         return true;
     }
     // What cannot be interpreted is an exception of the reference, before or after other failures were found.
-    of_quote(&first(ours)) && (theirs["refused"] == true || of_quote(&first(theirs)))
+    theirs["refused"] == true
+        || first(theirs) == "qoute_validation.invalid_quote"
+        || (of_quote(&first(ours)) && of_quote(&first(theirs)))
         || (ours["refused"] == true && theirs["failures"] != json!([]))
-        || theirs["refused"] == true
 }

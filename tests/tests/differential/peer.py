@@ -3,7 +3,6 @@
 import ast
 import configparser
 import copy
-import dataclasses
 import io
 import json
 import logging
@@ -114,7 +113,8 @@ def evidence(question):
 
 def device_mapper(question):
     try:
-        return {"parsed": dataclasses.asdict(ima_dm.parse(question["text"], question["event"]))}
+        ima_dm.parse(question["text"], question["event"])
+        return {"parsed": True}
     except Exception:
         return {"refused": True}
 
@@ -131,7 +131,7 @@ def keyring(question):
         ring = file_signatures.ImaKeyring.from_string(question["text"])
     except Exception:
         return {"exception": True}
-    return {"ids": sorted(ring.ring.keys()) if ring else None}
+    return {"ids": sorted(ring.ringv2.keys()) if ring else None}
 
 
 def ini(question):
