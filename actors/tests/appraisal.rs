@@ -213,6 +213,11 @@ fn an_unknown_file_is_caught_at_the_next_quote_and_announced_once() {
         assert_eq!(outbox[0].kind, "revocation");
         let status = site.handle.status(&agent).await.unwrap().unwrap();
         assert!(status.failure_details[0].contains("/tmp/evil"), "{:?}", status.failure_details);
+        let explanation = &status.explanations[0];
+        assert_eq!(explanation.subject.as_deref(), Some("/tmp/evil"));
+        assert_eq!(explanation.policy_entry.as_deref(), Some("runtime_policy/digests/~1tmp~1evil"));
+        assert_eq!(explanation.found, Some("07".repeat(32)));
+        assert!(explanation.line.is_some() && explanation.remedy.is_some());
     });
 }
 
@@ -285,7 +290,7 @@ fn what_cannot_be_judged_never_passes() {
             .enrol("boot", Machine::new(8), |request| {
                 request.boot_policy = PolicyChoice::StoredOrNew(keylime_actors::ports::NewBootPolicy {
                     name: "boot".to_owned(),
-                    text: Some(r#"{"scrtm_and_bios": []}"#.into()),
+                    text: Some("no policy".into()),
                 });
             })
             .await;

@@ -97,7 +97,7 @@ fn agents_of_other_verifiers_are_shown_but_not_commanded() {
 }
 
 #[test]
-fn a_panic_in_one_of_a_hundred_leaves_the_others_on_time() {
+fn cve_2022_3500_a_panic_in_one_of_a_hundred_leaves_the_others_on_time() {
     scenario(|| async {
         let world = World::new();
         let mut agents = Vec::new();
@@ -127,7 +127,7 @@ fn a_panic_in_one_of_a_hundred_leaves_the_others_on_time() {
 }
 
 #[test]
-fn an_actor_that_keeps_crashing_is_quarantined_and_comes_back_on_request() {
+fn cve_2022_3500_an_actor_that_keeps_crashing_is_quarantined_and_comes_back_on_request() {
     scenario(|| async {
         let world = World::new();
         let agent = world.enrol("crashing").await;

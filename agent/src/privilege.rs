@@ -1,10 +1,13 @@
 //! Becoming the unprivileged user of the option `run_as` (`agent-api.md` §6 step 5).
 
 use std::ffi::CString;
+use std::fs::OpenOptions;
 use std::io;
+use std::os::unix::fs::{OpenOptionsExt as _, fchown};
 use std::path::{Path, PathBuf};
 
-use nix::unistd::{Gid, Group, Uid, User, chown, getgrouplist, setgroups, setresgid, setresuid, setuid};
+use nix::fcntl::OFlag;
+use nix::unistd::{Gid, Group, Uid, User, getgrouplist, setgroups, setresgid, setresuid, setuid};
 
 /// The user and group to become.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -64,13 +67,17 @@ impl RunAs {
         Ok(Self { name: CString::new(user).map_err(|_| syntax())?, user: found_user.uid, group: found_group.gid })
     }
 
-    /// Gives a directory to the user and group.
+    /// Gives a directory to the user and group: the directory itself and nothing in it, and never what a link in its place
+    /// points to (CVE-2022-31250).
     ///
     /// # Errors
     /// [`PrivilegeError::Owner`].
     pub fn take_over(&self, path: &Path) -> Result<(), PrivilegeError> {
-        chown(path, Some(self.user), Some(self.group))
-            .map_err(|error| PrivilegeError::Owner { path: path.to_owned(), source: error.into() })
+        let flags = OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW;
+        let opened = OpenOptions::new().read(true).custom_flags(flags.bits()).open(path);
+        opened
+            .and_then(|directory| fchown(directory, Some(self.user.as_raw()), Some(self.group.as_raw())))
+            .map_err(|source| PrivilegeError::Owner { path: path.to_owned(), source })
     }
 
     /// Becomes the user for good: real, effective and saved ids, and only the user's groups.
@@ -122,6 +129,17 @@ fn failed(action: &'static str) -> impl FnOnce(nix::Error) -> PrivilegeError {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn cve_2022_31250_a_link_in_place_of_the_directory_is_not_followed() {
+        let place = tempfile::tempdir().unwrap();
+        let (target, link) = (place.path().join("target"), place.path().join("link"));
+        std::fs::create_dir(&target).unwrap();
+        std::os::unix::fs::symlink(&target, &link).unwrap();
+        let me = RunAs { name: CString::new("me").unwrap(), user: Uid::current(), group: Gid::current() };
+        assert!(matches!(me.take_over(&link), Err(PrivilegeError::Owner { .. })));
+        assert!(me.take_over(&target).is_ok());
+    }
 
     #[test]
     fn mistakes_are_named() {

@@ -136,7 +136,7 @@ mod tests {
 ";
 
     #[test]
-    fn only_the_exact_mount_point_counts() {
+    fn cve_2022_23948_only_the_exact_mount_point_counts() {
         let state = |path: &str| mount_state(TABLE, Path::new(path));
         assert_eq!(state("/var/lib/keylime/secure"), MountState::Absent);
         assert_eq!(state("/srv/a b/secure"), MountState::Tmpfs);

@@ -7,17 +7,20 @@
 //! |---|---|
 //! | [`appraise_pull`] | an agent that answered a quote request |
 //! | [`appraise_push`] | an agent that sent it by itself |
-//! | [`appraise_evidence`] | anybody, presented once to `verify/evidence` |
+//! | [`appraise_request`] | anybody, presented once to `verify/evidence`, from the JSON of the request |
+//! | [`appraise_evidence`] | the same, with keys and policies compiled |
 //! | [`appraise_identity`] | anybody, presented to `verify/identity` |
 
 mod boot_stage;
 mod evidence;
 mod pcr_stage;
+mod presented;
 mod pull;
 mod push;
 
 pub use boot_stage::{BootAppraiser, BootLog, BootStage};
 pub use evidence::{EvidenceContext, OneShotQuote, appraise_evidence, appraise_identity};
-pub use pcr_stage::{ImaTerms, PcrAppraisal, PcrContext, appraise_pcrs};
+pub use pcr_stage::{ImaTerms, PcrAppraisal, PcrContext, appraise_pcrs, appraise_recorded_pcrs};
+pub use presented::{EvidenceVerdict, PresentedTerms, appraise_request};
 pub use pull::{AcceptedAlgorithms, PullContext, appraise_pull, appraise_pull_reply};
 pub use push::{PushContext, PushVerdict, appraise_push, unjudgeable};

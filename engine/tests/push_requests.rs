@@ -26,16 +26,36 @@ fn any_json() -> impl Strategy<Value = Value> {
     leaf.prop_recursive(4, 32, 6, |inner| {
         prop_oneof![
             prop::collection::vec(inner.clone(), 0..5).prop_map(Value::from),
-            prop::collection::vec((member(), inner), 0..6).prop_map(|members| Value::Object(members.into_iter().collect())),
+            prop::collection::vec((member(), inner), 0..6)
+                .prop_map(|members| Value::Object(members.into_iter().collect())),
         ]
     })
 }
 
 fn member() -> impl Strategy<Value = String> {
     prop::sample::select(vec![
-        "evidence_class", "evidence_type", "capabilities", "component_version", "hash_algorithms", "signature_schemes",
-        "available_subjects", "certification_keys", "key_class", "key_algorithm", "key_size", "public", "entry_count",
-        "supports_partial_access", "formats", "data", "message", "signature", "subject_data", "entries", "sha256", "10",
+        "evidence_class",
+        "evidence_type",
+        "capabilities",
+        "component_version",
+        "hash_algorithms",
+        "signature_schemes",
+        "available_subjects",
+        "certification_keys",
+        "key_class",
+        "key_algorithm",
+        "key_size",
+        "public",
+        "entry_count",
+        "supports_partial_access",
+        "formats",
+        "data",
+        "message",
+        "signature",
+        "subject_data",
+        "entries",
+        "sha256",
+        "10",
     ])
     .prop_map(str::to_owned)
 }

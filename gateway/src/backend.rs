@@ -5,8 +5,8 @@ use async_trait::async_trait;
 use keylime_actors::ports::{RegistrationRecord, StoreError, VerifierStore};
 use keylime_actors::registrar::{ActivateError, DeleteError, RegisterAgent, RegisterError, RegistrarHandle};
 use keylime_actors::verifier::{
-    AcceptedEvidence, AgentStatus, CommandError, Deletion, EnrolAgent, EnrolError, PushError, Readiness, Selector,
-    VerifierHandle,
+    AcceptedEvidence, AgentStatus, CommandError, Deletion, EnrolAgent, EnrolError, EvidenceError, JudgedEvidence,
+    PresentedEvidence, PushError, Readiness, Selector, VerifierHandle,
 };
 use keylime_engine::evidence::attestation::Attestation;
 use keylime_engine::evidence::field_error::FieldError;
@@ -66,6 +66,8 @@ pub trait VerifierBackend: Send + Sync + 'static {
     ) -> Result<Option<Option<Attestation>>, StoreError> {
         Ok(None)
     }
+    /// Judges evidence that is presented once.
+    async fn appraise_evidence(&self, evidence: PresentedEvidence) -> Result<JudgedEvidence, EvidenceError>;
     /// Lets these agents use their changed policies from the next quote on.
     async fn policy_changed(&self, agents: Vec<AgentId>);
     /// The database, for policies.
@@ -153,6 +155,10 @@ impl VerifierBackend for VerifierHandle {
         selector: Selector,
     ) -> Result<Option<Option<Attestation>>, StoreError> {
         Self::attestation(self, agent_id, selector).await
+    }
+
+    async fn appraise_evidence(&self, evidence: PresentedEvidence) -> Result<JudgedEvidence, EvidenceError> {
+        Self::appraise_evidence(self, evidence).await
     }
 
     async fn policy_changed(&self, agents: Vec<AgentId>) {

@@ -14,6 +14,7 @@
 
 pub mod authorization;
 pub mod backend;
+pub mod boot_policies;
 pub mod configuration;
 mod error_response;
 mod request_id;

@@ -1,5 +1,6 @@
 //! Puts the verifier system together from its configuration: database, way to the agents, revocations, actors.
 
+use crate::boot_policies;
 use crate::configuration::{
     Mode, PushConfiguration, RevocationConfiguration, TrustedAuthorities, VerifierConfiguration,
 };
@@ -17,10 +18,12 @@ use keylime_actors::sessions::{Extension, SessionHandle, SessionLimits, SessionO
 use keylime_actors::verifier::{
     self, AgentTls, AttestationModel, EngineAppraiser, PushOptions, VerifierHandle, VerifierOptions, VerifierPorts,
 };
+use keylime_engine::appraise::PresentedTerms;
 use keylime_engine::ima::ImaOptions;
 use keylime_engine::lifecycle::Growth;
 use keylime_engine::lifecycle::push_transition::{FailureRecovery, TimeoutRecovery, TokenExtension};
 use keylime_engine::lifecycle::rate_limit::Rate;
+use keylime_engine::measured_boot::BootPolicies;
 use keylime_engine::verdict::SeverityPolicy;
 use keylime_pki::tls::{self, Identity, ServerTrust};
 use rustls_pki_types::CertificateDer;
@@ -74,7 +77,10 @@ pub async fn start(
         .map_err(StartError::system("cannot start the publisher of revocations"))?;
     let composer = NoticeComposer::new(configuration.revocations.notifiers.clone(), local_time, revocations.clone());
     let ima_options = ImaOptions { ignore_tomtou_errors: configuration.ignore_tomtou_errors };
-    let appraiser = Arc::new(EngineAppraiser { ima_options });
+    let boot_policies = boot_policies::load(configuration)?;
+    let (presented, boot_evaluation) = (boot_policies.clone(), configuration.boot_evaluation.clone());
+    let appraiser =
+        Arc::new(EngineAppraiser { terms: PresentedTerms { ima_options, boot_policies: presented, boot_evaluation } });
     let ports = VerifierPorts::new(store, transport, Arc::new(composer), appraiser);
     let session_ports = SessionPorts {
         agents: Arc::clone(&ports.store),
@@ -84,12 +90,17 @@ pub async fn start(
     };
     let (sessions, writer) = SessionHandle::new(session_options(&configuration.push), session_ports);
     actix_rt::spawn(writer);
-    let handle = verifier::start(options(configuration, severity), agent_tls, ports)
+    let handle = verifier::start(options(configuration, severity, boot_policies), agent_tls, ports)
         .map_err(|error| StartError::Other(format!("cannot start the verifier system: {error}")))?;
+    handle.extend_tokens_with(Arc::new(sessions.clone()));
     Ok(VerifierSystem { handle, revocations, sessions })
 }
 
-fn options(configuration: &VerifierConfiguration, severity: SeverityPolicy) -> VerifierOptions {
+fn options(
+    configuration: &VerifierConfiguration,
+    severity: SeverityPolicy,
+    boot_policies: BootPolicies,
+) -> VerifierOptions {
     VerifierOptions {
         verifier_id: configuration.uuid.clone(),
         quote_interval: Duration::from_secs_f64(configuration.quote_interval),
@@ -104,6 +115,7 @@ fn options(configuration: &VerifierConfiguration, severity: SeverityPolicy) -> V
             Mode::Both => AttestationModel::Both,
         },
         push: push_options(&configuration.push),
+        boot_policies,
         ..VerifierOptions::default()
     }
 }

@@ -177,7 +177,8 @@ fn reading_answers_200_and_lists_are_lists() {
 fn a_verifier_that_only_asks_has_no_such_routes() {
     let state = verifier_state(Arc::new(ScriptedVerifier::with_agents(["a1".to_owned()])));
     let server = TestServer::start_guarded(verifier_routes(), state, Arc::new(NamedTokens), Bounds::default());
-    for (method, path) in [("POST", PATH.to_owned()), ("GET", format!("{PATH}/latest")), ("PATCH", format!("{PATH}/0"))] {
+    for (method, path) in [("POST", PATH.to_owned()), ("GET", format!("{PATH}/latest")), ("PATCH", format!("{PATH}/0"))]
+    {
         assert_eq!(ask(&server, method, &path, OFFER).status, 404, "{method} {path}");
     }
 }

@@ -3,7 +3,9 @@
 mod support;
 
 use keylime_actors::sessions::SessionOptions;
-use keylime_gateway::routes::{RegistrarState, VerifierState, described, registrar_routes, verifier_routes};
+use keylime_gateway::routes::{
+    RegistrarState, VerifierState, attestation_routes, described, registrar_routes, verifier_routes,
+};
 use keylime_gateway::routing::{Route, Transport};
 use std::io;
 use std::sync::Arc;
@@ -91,9 +93,11 @@ fn observed<S: Send + Sync + 'static>(
     lines
 }
 
-/// The table that the verifier serves.
+/// The table that a verifier serves which agents come to.
 fn verifier_table() -> Vec<Route<VerifierState>> {
-    described("verifier", verifier_routes())
+    let mut routes = verifier_routes();
+    routes.extend(attestation_routes());
+    described("verifier", routes)
 }
 
 /// The table that the registrar serves.
@@ -115,7 +119,7 @@ fn compare(server: &str, observed: &[String]) {
 }
 
 #[test]
-fn every_verifier_route_is_guarded() {
+fn cve_2026_1709_every_verifier_route_is_guarded() {
     let stored = Arc::new(MemorySessions::default());
     let tokens = AgentTokens::of(&stored);
     let mut state = verifier_state(Arc::new(ScriptedVerifier::default()));

@@ -2,7 +2,7 @@
 
 mod support;
 
-use keylime_gateway::routes::{described, openapi_path, registrar_routes, verifier_routes};
+use keylime_gateway::routes::{attestation_routes, described, openapi_path, registrar_routes, verifier_routes};
 use keylime_gateway::routing::Route;
 use serde_json::Value;
 use std::collections::HashSet;
@@ -36,7 +36,11 @@ fn check<S: Send + Sync + 'static>(server: &TestServer, routes: &[Route<S>]) {
 
 #[test]
 fn the_description_of_the_verifier_is_whole() {
-    let routes = || described("Keylime verifier", verifier_routes());
+    let routes = || {
+        let mut routes = verifier_routes();
+        routes.extend(attestation_routes());
+        described("Keylime verifier", routes)
+    };
     let state = verifier_state(Arc::new(ScriptedVerifier::default()));
     check(&TestServer::start(routes(), state, Bounds::default()), &routes());
 }

@@ -37,7 +37,11 @@ fn shared<C>(section: &'static str, parts: Shared<C>) -> Vec<Entry<C>> {
         (section, "server_key", Shows("k.pem", parts.server_key, "Some(\"k.pem\")")),
         (section, "server_cert", Shows("c.pem", parts.server_cert, "Some(\"c.pem\")")),
         (section, "server_key_password", Shows("secret", parts.password, "Some(\"secret\")")),
-        (section, "cert_subject_alternative_names", Shows("a.example, b.example", parts.names, "[\"a.example\", \"b.example\"]")),
+        (
+            section,
+            "cert_subject_alternative_names",
+            Shows("a.example, b.example", parts.names, "[\"a.example\", \"b.example\"]"),
+        ),
         (section, "trusted_client_ca", Shows("['a.crt']", parts.trusted, "[\"a.crt\"]")),
         (section, "authorization_provider", Shows("ldap", parts.provider, "ldap")),
         (section, "database_url", Shows("sqlite:////tmp/x", parts.database_url, "sqlite:////tmp/x")),
@@ -142,7 +146,7 @@ fn verifier_entries() -> Vec<Entry<VerifierConfiguration>> {
         ("request_timeout", Shows("12.5", |c| text(c.request_timeout), "12.5s")),
         ("measured_boot_policy_name", Shows("example", |c| c.measured_boot_policy_name.clone(), "example")),
         ("measured_boot_imports", Shows("['a.b']", |c| text(&c.measured_boot_imports), "[\"a.b\"]")),
-        ("measured_boot_evaluate", Shows("always", |c| text(c.measured_boot_always), "true")),
+        ("measured_boot_evaluate", Shows("always", |c| text(&c.boot_evaluation), "Always")),
         ("severity_labels", Shows("['low', 'emergency']", |c| text(&c.severity_labels), "[\"low\", \"emergency\"]")),
         (
             "severity_policy",
@@ -169,10 +173,14 @@ fn verifier_entries() -> Vec<Entry<VerifierConfiguration>> {
             "session_create_rate_limit_window_global",
             Shows("5", |c| text(c.push.session_create_rate_limit_window_global), "5s"),
         ),
+        ("timeout_recovery", Shows("manual", |c| text(c.push.timeout_recovery_manual), "true")),
         ("session_lifetime", Shows("5", |c| text(c.push.session_lifetime), "5s")),
         ("nonce_lifetime", Shows("5", |c| text(c.push.nonce_lifetime), "5s")),
         ("extend_token_on_attestation", Shows("False", |c| text(c.push.extend_token_on_attestation), "false")),
-        ("auto_recover_attestation_failures", Shows("True", |c| text(c.push.auto_recover_attestation_failures), "true")),
+        (
+            "auto_recover_attestation_failures",
+            Shows("True", |c| text(c.push.auto_recover_attestation_failures), "true"),
+        ),
     ];
     entries.extend(of_verifier.into_iter().map(|(option, effect)| ("verifier", option, effect)));
     let of_revocations: Vec<(&str, Effect<VerifierConfiguration>)> = vec![
@@ -213,7 +221,8 @@ fn check<C: PartialEq + Debug>(
     for (section, option, effect) in entries {
         let in_section = if *section == name { String::new() } else { format!("{section}_") };
         let variable = format!("KEYLIME_{name}_{in_section}{option}").to_uppercase();
-        let by_variable = |value: &str| read(&Config::from_parts(component, "", &[(variable.as_str(), value)]).unwrap());
+        let by_variable =
+            |value: &str| read(&Config::from_parts(component, "", &[(variable.as_str(), value)]).unwrap());
         match effect {
             Effect::Shows(value, observe, expected) => {
                 for configuration in [with(section, option, value), by_variable(value)] {
@@ -240,7 +249,10 @@ fn check<C: PartialEq + Debug>(
 fn options_of(sections: &[&str]) -> BTreeSet<(String, String)> {
     let lines = OPTIONS.lines().filter(|line| !line.starts_with('#'));
     let words = lines.map(|line| line.split_whitespace().take(2).collect::<Vec<_>>());
-    words.map(|words| (words[0].to_owned(), words[1].to_owned())).filter(|(s, _)| sections.contains(&s.as_str())).collect()
+    words
+        .map(|words| (words[0].to_owned(), words[1].to_owned()))
+        .filter(|(s, _)| sections.contains(&s.as_str()))
+        .collect()
 }
 
 fn named<C>(entries: &[Entry<C>]) -> BTreeSet<(String, String)> {

@@ -2,6 +2,7 @@
 
 mod support;
 
+use keylime_actors::verifier::Explanation;
 use keylime_gateway::routes::{registrar_routes, verifier_routes};
 use std::io::{Read as _, Write as _};
 use std::sync::Arc;
@@ -33,6 +34,37 @@ fn the_request_id_is_echoed_on_every_answer() {
             (status, Some("abc_d0123456789012345678901234567890"))
         );
         assert_eq!(server.ask(client, "GET", path, &[], "").header("x-request-id"), Some(""));
+    }
+}
+
+#[test]
+fn an_agent_that_failed_is_explained() {
+    let backend = ScriptedVerifier::with_agents(["a1".to_owned()]);
+    let explanation = Explanation {
+        event_id: "ima.validation.ima-ng.not_in_allowlist".to_owned(),
+        line: Some(3),
+        subject: Some("/x".to_owned()),
+        ..Explanation::default()
+    };
+    backend.agents.lock().unwrap().get_mut("a1").unwrap().explanations.push(explanation);
+    let server = verifier(backend, Bounds::default());
+    let answer = server.ask(Client::Admin, "GET", "/v2.6/agents/a1/explain", &[], "");
+    assert_eq!(answer.status, 200);
+    let results = &answer.json()["results"];
+    assert_eq!((results["agent_id"].as_str(), results["attestation_status"].as_str()), (Some("a1"), Some("PASS")));
+    let failure = &results["failures"][0];
+    assert_eq!((failure["line"].as_u64(), failure["subject"].as_str()), (Some(3), Some("/x")));
+    assert_eq!(server.ask(Client::Admin, "GET", "/v2.6/agents/a2/explain", &[], "").status, 404);
+    assert_eq!(server.ask(Client::None, "GET", "/v2.6/agents/a1/explain", &[], "").status, 403);
+}
+
+/// Small bodies that unfold to much memory are refused before they are parsed, whatever they are announced as.
+#[test]
+fn cve_2022_23951_json_of_too_many_values_is_refused() {
+    let server = verifier(ScriptedVerifier::default(), Bounds::default());
+    let body = format!("{{\"type\":\"tpm\",\"data\":[{}0]}}", "0,".repeat(200_000));
+    for headers in [&[("Content-Type", "application/json")][..], &[]] {
+        assert_eq!(server.ask(Client::None, "POST", "/v2.5/verify/evidence", headers, &body).status, 400);
     }
 }
 

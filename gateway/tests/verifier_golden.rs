@@ -10,9 +10,11 @@ use keylime_actors::ports::{
 };
 use keylime_actors::sessions::SessionOptions;
 use keylime_actors::verifier::{self, AgentTls, AppraisalJob, Appraiser, Shards, VerifierOptions, VerifierPorts};
+use keylime_engine::appraise::{EvidenceVerdict, PresentedTerms, appraise_request};
 use keylime_engine::ids::AgentId;
 use keylime_engine::lifecycle::{Notice, Verdict};
 use keylime_engine::time::Now;
+use keylime_engine::tpm::quote::{QuoteEncoding, QuoteParts};
 use keylime_gateway::routes::{VerifierState, verifier_routes};
 use keylime_schema::database::{Database, Service};
 use serde_json::Value;
@@ -116,6 +118,12 @@ fn expected(file: &str, item: &Value) -> Expected {
             return Deviation(200, "a policy that others use is kept");
         }
         ("v2-agents", "unusable mtls_cert") => return Deviation(400, "and nothing is stored"),
+        ("v2-verify-evidence", "v3") => return Deviation(404, "there is no such route"),
+        ("v2-verify-evidence", _) if request["body"].as_str().unwrap().contains("\"type\": \"tee\"") => {
+            return Deviation(501, "evidence of TEEs is not judged");
+        }
+        ("v2-verify-evidence", _) if body.contains("Quote validation failed") => return Status,
+        ("v2-verify-evidence", "mb policy without log" | "mb policy not JSON") => return Status,
         ("v2-version", _) if path == "/v2/" => return Deviation(405, "the documentation promises an answer"),
         ("v2-version", _) if path == "/v3.0/" => return Deviation(200, "the documentation promises an answer"),
         _ => {}
@@ -281,6 +289,89 @@ fn identities() {
     let server = start(Signatures::NotRequired, keys.path());
     enrol(&server, None);
     replay("v2-verify-identity", include_str!("data/v2-verify-identity.json"), &server, |_| Step::Ask);
+}
+
+#[test]
+fn presented_evidence() {
+    let keys = tempfile::tempdir().unwrap();
+    let server = start(Signatures::NotRequired, keys.path());
+    replay("v2-verify-evidence", include_str!("data/v2-verify-evidence.json"), &server, |_| Step::Ask);
+}
+
+/// A recorded request whose evidence is valid.
+fn valid_evidence() -> Value {
+    let items: Vec<Value> = serde_json::from_str(include_str!("data/v2-verify-evidence.json")).unwrap();
+    let item = items.iter().find(|item| item["note"] == "valid").unwrap();
+    serde_json::from_str(item["request"]["body"].as_str().unwrap()).unwrap()
+}
+
+#[test]
+fn version_2_4_says_valid_as_a_number() {
+    let keys = tempfile::tempdir().unwrap();
+    let server = start(Signatures::NotRequired, keys.path());
+    let mut request = valid_evidence();
+    let ask = |path: &str, request: &Value| {
+        let answer =
+            server.ask(Client::None, "POST", path, &[("Content-Type", "application/json")], &request.to_string());
+        (answer.status, answer.json()["results"].clone())
+    };
+    let (status, results) = ask("/v2.4/verify/evidence", &request);
+    assert_eq!((status, &results["valid"]), (200, &serde_json::json!(1)));
+    assert_eq!(results["claims"], request["data"]);
+    for path in ["/v2/verify/evidence", "/v2.6/verify/evidence"] {
+        assert_eq!(ask(path, &request).1["valid"], true, "{path}");
+    }
+    request["data"]["nonce"] = serde_json::json!("other");
+    assert_eq!(ask("/v2.4/verify/evidence", &request).1["valid"], serde_json::json!(0));
+    assert_eq!(ask("/v2.5/verify/evidence", &request).1["valid"], false);
+}
+
+#[test]
+fn unnumbered_wrong_signature_no_changed_byte_of_evidence_is_valid() {
+    let request = valid_evidence();
+    let terms = PresentedTerms::default();
+    let verdict = |quote: &QuoteParts, nonce: &str| {
+        let mut edited = request.clone();
+        edited["data"]["quote"] = quote.encode().into();
+        edited["data"]["nonce"] = nonce.into();
+        appraise_request(&edited, &terms)
+    };
+    let text = request["data"]["quote"].as_str().unwrap();
+    let (parts, nonce) = (QuoteParts::decode(text, QuoteEncoding::Plain).unwrap(), "N1");
+    assert_eq!(verdict(&parts, nonce), EvidenceVerdict::Valid);
+    for bit in [0x01, 0x80] {
+        for place in 0..parts.attest.len() {
+            let mut edited = parts.clone();
+            edited.attest[place] ^= bit;
+            assert_ne!(verdict(&edited, nonce), EvidenceVerdict::Valid, "attest byte {place}");
+        }
+        for place in 0..parts.signature.len() {
+            let mut edited = parts.clone();
+            edited.signature[place] ^= bit;
+            assert_ne!(verdict(&edited, nonce), EvidenceVerdict::Valid, "signature byte {place}");
+        }
+    }
+    for nonce in ["", "N", "N2", "n1", "N1 ", "TjE", "N1\0"] {
+        assert_ne!(verdict(&parts, nonce), EvidenceVerdict::Valid, "nonce {nonce:?}");
+    }
+}
+
+#[test]
+fn unnumbered_wrong_signature_is_never_valid_evidence() {
+    let keys = tempfile::tempdir().unwrap();
+    let server = start(Signatures::NotRequired, keys.path());
+    let vector: Value = serde_json::from_str(include_str!("data/quote_bad_signature.json")).unwrap();
+    let mut request = valid_evidence();
+    let members = request["data"].as_object_mut().unwrap();
+    members.retain(|name, _| matches!(name.as_str(), "quote" | "nonce" | "hash_alg" | "tpm_ek" | "tpm_ak"));
+    // Demands no PCR, so that nothing but the signature speaks against it.
+    members.insert("tpm_policy".to_owned(), "{}".into());
+    members["tpm_ak"] = vector["agent_ak"].clone();
+    let foreign = request.to_string();
+    let answer = server.ask(Client::None, "POST", "/v2.5/verify/evidence", &[], &foreign);
+    assert_eq!(answer.status, 200);
+    assert_eq!(answer.json()["results"]["valid"], false);
+    assert_eq!(answer.json()["results"]["failures"][0]["type"], "qoute_validation.quote_validation");
 }
 
 #[test]

@@ -343,3 +343,30 @@ fn an_enrolment_without_proof_is_stopped_before_it_fails() {
     assert_eq!(run.next(Event::Proof(Ok(reply(200, &wrong)))), Step::StopAttestation);
     assert!(run.fails(Event::Stopped).ends_with("(expected length 96, received 2)"));
 }
+
+/// The registrar is asked once; the key that made the accepted quote is the key the verifier is told to trust.
+#[test]
+fn cve_2022_1053_the_enrolled_key_is_the_one_that_was_checked() {
+    let mut run = Run::new(|_| {}).until_quote(Payload::default());
+    assert_eq!(run.next(quote()), Step::CheckEndorsement);
+    let mut step = run.next(Event::Endorsement(Endorsement::Accepted));
+    for _ in 0..4 {
+        assert_ne!(step, Step::FetchRegistration, "nothing may be fetched anew once it was checked");
+        match step {
+            Step::DeliverShare(_) => step = run.next(Event::ShareDelivered(reply(200, &json!({})))),
+            _ => break,
+        }
+    }
+    assert_eq!(step, Step::Enrol);
+    let body = run.machine.body(&Address { host: "127.0.0.1".into(), port: "8881".into() });
+    assert_eq!(body["ak_tpm"], vector()["aik_tpm"]);
+
+    // Another key in the registration, and the same quote ends the enrolment.
+    let mut run = Run::new(|_| {});
+    run.next(Event::Started);
+    let other = "ARgAAQALAAUAcgAAABAAFAALCAAAAAAAAQCVuPOnhlo6wwsv5v0HnFreHnD5mKjosBWwZ1ETtE0o3ODHGEghI1mpdb3rJUFPmBZwEnh+HzZobfopZSBUlNxmlEIaH6BRuXeXAc53XEhvMFypZg9MxC4tpgvcosFLjzsrTf5yNQTLmK7PN5N2dujwXKRA7x66TkDoz+KSkGYJntaUPQmBAH129A40gDBWzrURs1ByvOm9BetZZMMsZQt9Ih/LiUh0mQDd7l0iA+5EQI4yewptRaK8i2RgepKktlUmUgluyMFZIy/PJCsoX3OoIXVYQuG01GJJpDUQqcNDKsDvF0RmTi/Hvx0a0BqsRaWqG61HB9mrYeOgb6hVRoc9";
+    run.next(registration(|members| members["aik_tpm"] = json!(other)));
+    run.next(versions());
+    run.next(Event::Material(Box::default()));
+    run.fails(quote());
+}

@@ -129,16 +129,19 @@ fn theirs(lines: &[&str]) -> Vec<Outcome> {
     outcomes
 }
 
-fn outcome(
-    directory: &Path,
-    before: &BTreeMap<String, String>,
-    exit: i64,
-    stdout: String,
-    stderr: String,
-) -> Outcome {
+fn outcome(directory: &Path, before: &BTreeMap<String, String>, exit: i64, stdout: String, stderr: String) -> Outcome {
     let files = snapshot(directory).into_iter().filter(|(name, content)| before.get(name) != Some(content));
     let place = directory.display().to_string();
-    let files = files.map(|(name, content)| (name, comparable(&content, &place))).collect();
+    let mut files: BTreeMap<String, String> =
+        files.map(|(name, content)| (name, comparable(&content, &place))).collect();
+    // A new key has an id of its own.
+    if files.values().any(|content| content == "a new EC PRIVATE KEY")
+        && let Some(text) = files.get_mut("out.json")
+        && let Some((head, tail)) = text.split_once("\"keyid\":\"")
+        && let Some((_, tail)) = tail.split_once('"')
+    {
+        *text = format!("{head}\"keyid\":\"{tail}");
+    }
     Outcome { exit, stdout: comparable(&stdout, &place), stderr: stderr.replace(&place, "DIR"), files }
 }
 
@@ -146,13 +149,16 @@ fn outcome(
 fn comparable(text: &str, place: &str) -> String {
     let text = text.replace(place, "DIR");
     for label in ["EC PRIVATE KEY", "CERTIFICATE"] {
-        if text.starts_with(&format!("-----BEGIN {label}-----\n")) && text.ends_with(&format!("-----END {label}-----\n")) {
+        if text.starts_with(&format!("-----BEGIN {label}-----\n"))
+            && text.ends_with(&format!("-----END {label}-----\n"))
+        {
             return format!("a new {label}");
         }
     }
     let Ok(mut document) = serde_json::from_str::<Value>(&text) else { return text };
     if let Some(timestamp) = document.pointer_mut("/meta/timestamp") {
-        let form: String = timestamp.as_str().unwrap_or_default().chars().map(|c| if c.is_ascii_digit() { '0' } else { c }).collect();
+        let form: String =
+            timestamp.as_str().unwrap_or_default().chars().map(|c| if c.is_ascii_digit() { '0' } else { c }).collect();
         *timestamp = json!(form);
     }
     if let Some(signature) = document.pointer_mut("/signatures/0") {
@@ -277,7 +283,8 @@ fn tools_do_what_the_reference_does() {
         // Help texts say the same in other words, and name more commands.
         let helps = theirs.stdout.starts_with("usage:");
         let (our_messages, their_messages) = (messages(&ours.stderr), messages(&theirs.stderr));
-        let names_commands = their_messages.iter().any(|message| message.contains("{create,sign}") || message.contains("{runtime,"));
+        let names_commands =
+            their_messages.iter().any(|message| message.contains("{create,sign}") || message.contains("{runtime,"));
         let equal = ours.exit == theirs.exit
             && (helps || ours.stdout == theirs.stdout)
             && ours.files == theirs.files
@@ -316,4 +323,37 @@ fn envelopes_are_those_of_the_reference() {
         .output()
         .unwrap();
     assert!(String::from_utf8_lossy(&output.stdout).ends_with("True\n"), "{output:?}");
+}
+
+#[test]
+fn the_script_takes_the_options_of_the_reference() {
+    let directory = workshop();
+    let place = |name: &str| directory.path().join(name);
+    let list = format!("10 00 ima-ng sha256:{} boot_aggregate\n", "7".repeat(64));
+    fs::write(place("list"), list).unwrap();
+    let script = keylime_harness::binaries::workspace().join("tenant/policy-tools/scripts/create_runtime_policy.sh");
+    let path = format!("{}:{}", keylime_harness::binaries::dir().display(), std::env::var("PATH").unwrap_or_default());
+    let made = |algorithm: &str| {
+        Command::new("sh")
+            .arg(&script)
+            .args(["-o", "policy.json", "-a", algorithm, "-x=none"])
+            .arg(format!("-y={}", place("list").display()))
+            .arg("--rootfs-location")
+            .arg(place("tree"))
+            .arg("-e")
+            .arg(place("excludes.txt"))
+            .env("PATH", &path)
+            .env("KEYLIME_POLICY_WORK", place("work"))
+            .output()
+            .unwrap()
+    };
+    let output = made("sha256sum");
+    assert!(output.status.success(), "{output:?}");
+    let policy: Value = serde_json::from_slice(&fs::read(place("work/output/policy.json")).unwrap()).unwrap();
+    assert_eq!(policy["digests"]["boot_aggregate"], json!(["7".repeat(64)]));
+    assert!(policy["digests"]["/usr/bin/with_space"].is_array() && policy["digests"].get("/tmp/left-out").is_none());
+    assert_eq!(policy["excludes"], json!(["/tmp/.*", "/var/log", "/opt", "/opt"]));
+    // The boot aggregate is not one of SHA-1.
+    assert_eq!(made("sha1sum").status.code(), Some(1));
+    assert_eq!(made("md5sum").status.code(), Some(1));
 }

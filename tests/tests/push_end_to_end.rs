@@ -55,8 +55,7 @@ impl Site {
         stack.start_verifier(Implementation::Ours).unwrap();
         let ca = stack.dir().join("cv_ca");
         let authorities = tls::load_certificates(&ca.join("cacert.crt")).unwrap();
-        let identity =
-            tls::load_identity(&ca.join("client-cert.crt"), &ca.join("client-private.pem"), None).unwrap();
+        let identity = tls::load_identity(&ca.join("client-cert.crt"), &ca.join("client-private.pem"), None).unwrap();
         let trust = || ServerTrust::Authorities(authorities.clone());
         Self {
             agent_side: Arc::new(tls::client(None, trust()).unwrap()),
@@ -111,9 +110,8 @@ impl Site {
     /// Proves possession of the machine's key and answers the token.
     fn token(&self, agent: &str, machine: &mut PushMachine) -> String {
         let json = [("Content-Type", "application/vnd.api+json")];
-        let ask = |method: &str, path: &str, body: &Value| {
-            self.ask(&self.agent_side, method, path, &json, &body.to_string())
-        };
+        let ask =
+            |method: &str, path: &str, body: &Value| self.ask(&self.agent_side, method, path, &json, &body.to_string());
         let supported = json!([{"authentication_class": "pop", "authentication_type": "tpm_pop"}]);
         let attributes = json!({"agent_id": agent, "authentication_supported": supported});
         let opened = ask("POST", "/v3.0/sessions", &json!({"data": {"type": "session", "attributes": attributes}}));

@@ -204,6 +204,20 @@ fn cve_2022_23950_no_predictable_path_in_a_shared_directory() {
     }
 }
 
+/// CVE-2022-31250: a privileged change of owner that follows a link gives away what the link points to.
+#[test]
+fn cve_2022_31250_ownership_changes_never_follow_a_link() {
+    for (path, text) in sources(&["engine", "schema", "actors", "gateway", "agent", "tenant"]) {
+        if path.contains("/tests/") {
+            continue;
+        }
+        let product = without_tests(&text);
+        let calls = product.match_indices("chown(").map(|(at, _)| &product[at.saturating_sub(1)..at]);
+        assert!(calls.into_iter().all(|before| matches!(before, "f" | "l")), "{path} changes an owner by a path");
+        assert!(!product.contains("chown -R") && !product.contains("chown --recursive"), "{path}");
+    }
+}
+
 #[test]
 fn every_crate_forbids_unsafe_code() {
     for (dir, _) in LAYERS {

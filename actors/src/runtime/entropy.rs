@@ -39,3 +39,22 @@ impl Entropy for SeededEntropy {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use keylime_engine::lifecycle::Entropy as NonceEntropy;
+    use std::collections::HashSet;
+
+    #[test]
+    fn cve_2026_6420_nonces_never_repeat() {
+        let nonces: HashSet<String> = (0..100_000)
+            .map(|_| {
+                let mut bytes = [0; NonceEntropy::LEN];
+                SystemEntropy.fill(&mut bytes);
+                NonceEntropy(bytes).quote_nonce().as_str().to_owned()
+            })
+            .collect();
+        assert_eq!(nonces.len(), 100_000);
+    }
+}

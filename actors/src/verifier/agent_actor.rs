@@ -18,7 +18,7 @@ use keylime_engine::lifecycle::{
     transition,
 };
 use keylime_engine::time::{Now, Timestamp};
-use keylime_engine::verdict::Failures;
+use keylime_engine::verdict::{Explanation, Failures};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -39,6 +39,8 @@ pub struct AgentActor {
     /// Since when a change that may wait has not been handed to the writer.
     pub(super) lazy_since: Option<Timestamp>,
     pub(super) failure_details: Option<Box<[String]>>,
+    /// The failures of the last attestation, for people; none for agents in good state.
+    explanations: Option<Box<[Explanation]>>,
     /// Why the enrolment cannot be attested with, until the lifecycle has been told.
     unusable: Option<Box<str>>,
 }
@@ -108,6 +110,7 @@ impl AgentActor {
             policies: None,
             lazy_since: None,
             failure_details: None,
+            explanations: None,
             unusable,
         }
     }
@@ -226,6 +229,7 @@ impl AgentActor {
             Verdict::Passed { .. } => {
                 metrics::counter!("keylime_verifier_attestations_total", "outcome" => "passed").increment(1);
                 self.failure_details = None;
+                self.explanations = None;
             }
             Verdict::Failed { failures, .. } => {
                 metrics::counter!("keylime_verifier_attestations_total", "outcome" => "failed").increment(1);
@@ -235,6 +239,7 @@ impl AgentActor {
                     "attestation failed");
                 write_log_lines(self.material.agent_id.as_str(), failures);
                 self.failure_details = Some(details.into());
+                self.explanations = Some(Explanation::of_all(failures).into());
             }
             Verdict::BoottimeChanged { .. } => {
                 metrics::counter!("keylime_verifier_attestations_total", "outcome" => "rebooted").increment(1);
@@ -308,6 +313,7 @@ impl AgentActor {
             agent_id: self.material.agent_id.clone(),
             live: self.state.as_ref().map(|state| (state.shown, state.facts.clone())),
             failure_details: self.failure_details.as_deref().map(<[String]>::to_vec).unwrap_or_default(),
+            explanations: self.explanations.as_deref().map(<[Explanation]>::to_vec).unwrap_or_default(),
             quarantined: false,
         }
     }

@@ -3,6 +3,7 @@
 use crate::ports::{NewBootPolicy, NewRuntimePolicy, PolicyChoice, StoreError};
 use keylime_engine::ids::AgentId;
 pub use keylime_engine::lifecycle::AttestationStatus;
+pub use keylime_engine::verdict::Explanation;
 
 /// A complete, checked request to enrol an agent for pull attestation.
 #[derive(Debug, Clone)]
@@ -93,6 +94,8 @@ pub struct AgentStatus {
     pub attestation_status: AttestationStatus,
     /// Why the last attestation failed, for people; our own addition, not shown on v2.
     pub failure_details: Vec<String>,
+    /// The failures of the last attestation in full; our own addition.
+    pub explanations: Vec<Explanation>,
     /// The agent's actor was quarantined after repeated internal faults.
     pub quarantined: bool,
 }

@@ -4,11 +4,12 @@ use crate::verifier::agent_material::AgentMaterial;
 use crate::verifier::policy_cache::AgentPolicies;
 use crate::verifier::push_material::PushMaterial;
 use bytes::Bytes;
-use keylime_engine::appraise::{PushVerdict, unjudgeable};
+use keylime_engine::appraise::{EvidenceVerdict, PresentedTerms, PushVerdict, appraise_request, unjudgeable};
 use keylime_engine::evidence::attestation::Attestation;
 use keylime_engine::ima::ImaState;
 use keylime_engine::lifecycle::{ApiVersion, QuoteNonce, Verdict};
 use keylime_engine::tpm::clock_info::ClockInfo;
+use serde_json::Value;
 use std::sync::Arc;
 
 /// Everything one appraisal depends on.
@@ -59,5 +60,10 @@ pub trait Appraiser: Send + Sync + 'static {
     /// The verdict on the evidence of a push agent.
     fn appraise_push(&self, _job: &PushAppraisalJob) -> PushVerdict {
         unjudgeable("this appraiser does not judge the evidence of push agents".to_owned())
+    }
+
+    /// The verdict on a request of `verify/evidence`.
+    fn appraise_presented(&self, request: &Value) -> EvidenceVerdict {
+        appraise_request(request, &PresentedTerms::default())
     }
 }

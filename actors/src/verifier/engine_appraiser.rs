@@ -1,19 +1,21 @@
 //! The production appraiser: hands a job to the engine.
 
 use crate::verifier::appraiser::{AppraisalJob, Appraiser, PushAppraisalJob};
-use crate::verifier::policy_cache::{BootRules, RuntimeRules};
+use crate::verifier::policy_cache::RuntimeRules;
 use keylime_engine::appraise::{
-    AcceptedAlgorithms, PullContext, PushContext, PushVerdict, appraise_pull_reply, appraise_push, unjudgeable,
+    AcceptedAlgorithms, EvidenceVerdict, PresentedTerms, PullContext, PushContext, PushVerdict, appraise_pull_reply,
+    appraise_push, appraise_request, unjudgeable,
 };
-use keylime_engine::ima::ImaOptions;
 use keylime_engine::lifecycle::Verdict;
+use keylime_engine::measured_boot::{BootJudge, BootOccasion};
 use keylime_engine::tpm::quote::QuoteEncoding;
+use serde_json::Value;
 
-/// Appraises with the engine.
-#[derive(Debug, Clone, Copy, Default)]
+/// Appraises with the engine, on the operator's terms.
+#[derive(Debug, Clone, Default)]
 pub struct EngineAppraiser {
-    /// The operator's choices about measurement lists.
-    pub ima_options: ImaOptions,
+    /// What the configuration says about evidence of every kind.
+    pub terms: PresentedTerms,
 }
 
 impl EngineAppraiser {
@@ -23,10 +25,8 @@ impl EngineAppraiser {
             RuntimeRules::Compiled(policy) => policy,
             RuntimeRules::Unusable(reason) => return Err(format!("the runtime policy is unusable: {reason}")),
         };
-        let boot = match &job.policies.boot {
-            BootRules::None => None,
-            BootRules::Unusable(reason) => return Err(format!("the measured boot policy is unusable: {reason}")),
-        };
+        let occasion = BootOccasion::after(job.attestation_count);
+        let boot = BootJudge::new(&job.policies.boot, &self.terms.boot_evaluation, occasion);
         let attestation_key =
             terms.attestation_key.prepared().map_err(|error| format!("the attestation key is unusable: {error}"))?;
         let context = PushContext {
@@ -35,10 +35,10 @@ impl EngineAppraiser {
             tpm_policy: &terms.tpm_policy.policy,
             runtime_policy,
             agent_keyring: terms.keyring.as_deref(),
-            ima_options: self.ima_options,
+            ima_options: self.terms.ima_options,
             ima: &job.ima,
             clock: job.clock,
-            boot,
+            boot: Some(&boot),
         };
         Ok(appraise_push(&job.attestation, &context))
     }
@@ -59,12 +59,8 @@ impl Appraiser for EngineAppraiser {
                 return Verdict::Unreadable(format!("the runtime policy is unusable: {reason}"));
             }
         };
-        let boot = match &job.policies.boot {
-            BootRules::None => None,
-            BootRules::Unusable(reason) => {
-                return Verdict::Unreadable(format!("the measured boot policy is unusable: {reason}"));
-            }
-        };
+        let occasion = BootOccasion::after(job.attestation_count);
+        let boot = BootJudge::new(&job.policies.boot, &self.terms.boot_evaluation, occasion);
         let attestation_key = match terms.attestation_key.prepared() {
             Ok(key) => key,
             Err(error) => return Verdict::Unreadable(format!("the attestation key is unusable: {error}")),
@@ -84,11 +80,15 @@ impl Appraiser for EngineAppraiser {
                 tpm_policy: &terms.tpm_policy.policy,
                 runtime_policy,
                 agent_keyring: terms.keyring.as_deref(),
-                ima_options: self.ima_options,
+                ima_options: self.terms.ima_options,
                 ima: &job.ima,
                 clock: job.clock,
-                boot,
+                boot: Some(&boot),
             },
         )
+    }
+
+    fn appraise_presented(&self, request: &Value) -> EvidenceVerdict {
+        appraise_request(request, &self.terms)
     }
 }

@@ -6,6 +6,7 @@ use crate::runtime::entropy::SystemEntropy;
 use crate::verifier::appraiser::Appraiser;
 use keylime_engine::lifecycle::push_transition::{FailureRecovery, TimeoutRecovery, TokenExtension};
 use keylime_engine::lifecycle::{Growth, PullSettings, PushSettings, RetryBackoff};
+use keylime_engine::measured_boot::BootPolicies;
 use keylime_engine::verdict::SeverityPolicy;
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,6 +28,8 @@ pub struct VerifierOptions {
     pub request_timeout: Duration,
     /// `severity_labels` and `severity_policy`.
     pub severity: SeverityPolicy,
+    /// `measured_boot_policy_name` and `measured_boot_imports`.
+    pub boot_policies: BootPolicies,
     /// Arbiters that agents are spread over.
     pub shards: Shards,
     /// Threads for verification; 0 runs every job on the arbiter of its agent.
@@ -101,6 +104,7 @@ impl Default for VerifierOptions {
             max_retries: 5,
             request_timeout: Duration::from_mins(1),
             severity: SeverityPolicy::default(),
+            boot_policies: BootPolicies::built_in(BootPolicies::ACCEPT_ALL),
             shards: Shards::Threads((cores / 4).max(1)),
             cpu_threads: (cores / 2).max(1),
             max_in_flight: 4096,

@@ -3,7 +3,9 @@
 use crate::ports::{BootPolicyRecord, RuntimePolicyRecord, StoreError, VerifierStore};
 use crate::runtime::cpu_pool::CpuPool;
 use keylime_engine::evidence::requirements::Demand;
+use keylime_engine::measured_boot::{BootPolicies, CompiledBootPolicy};
 use keylime_engine::policy::CompiledRuntimePolicy;
+use keylime_engine::policy::runtime_policy::checksum;
 use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::sync::{Arc, Weak};
@@ -17,20 +19,11 @@ pub struct AgentPolicies {
     /// Whether the runtime policy is one the tenant supplied (`generator` above 1).
     pub has_runtime_policy: bool,
     /// Its boot policy.
-    pub boot: BootRules,
+    pub boot: Arc<CompiledBootPolicy>,
     /// Whether it has a boot policy text, be it empty.
     pub has_boot_policy: bool,
     /// Whether push agents send their boot log: the boot policy has a text, be it one that demands nothing.
     pub boot_log: Demand,
-}
-
-/// A boot policy ready for use.
-#[derive(Debug, Clone)]
-pub enum BootRules {
-    /// There is none: boot logs are not judged.
-    None,
-    /// The stored text cannot be judged by; the text says why. No agent passes without it.
-    Unusable(Arc<str>),
 }
 
 /// A runtime policy ready for use.
@@ -48,8 +41,9 @@ pub type PolicyIds = (Option<i32>, Option<i32>);
 type Slot = Arc<OnceCell<Arc<AgentPolicies>>>;
 
 /// What two agents' policies must have in common to be kept once, whatever rows they come from: Keylime stores a row of its
-/// own for every agent that is enrolled without naming a policy.
-type Content = (Box<str>, bool, bool, Demand);
+/// own for every agent that is enrolled without naming a policy. Checksum of the runtime policy, digest of the boot policy,
+/// whether there is either, whether a boot log is sent.
+type Content = (Box<str>, Option<Box<str>>, bool, bool, Demand);
 
 /// The cache. It holds no policy that no agent uses, apart from the rows read last.
 pub struct PolicyCache {
@@ -59,13 +53,24 @@ pub struct PolicyCache {
     shared: Mutex<HashMap<Content, Weak<AgentPolicies>>>,
     /// By checksum of the text.
     compiled: Mutex<HashMap<Box<str>, Weak<CompiledRuntimePolicy>>>,
+    boot_policies: BootPolicies,
+    /// By digest of the text; none stands for no text.
+    compiled_boot: Mutex<HashMap<Option<Box<str>>, Weak<CompiledBootPolicy>>>,
 }
 
 impl PolicyCache {
-    /// An empty cache that compiles in `pool`.
+    /// An empty cache that compiles in `pool`, boot policies for the one the operator chose.
     #[must_use]
-    pub fn new(store: Arc<dyn VerifierStore>, pool: CpuPool) -> Self {
-        Self { store, pool, rows: Mutex::default(), shared: Mutex::default(), compiled: Mutex::default() }
+    pub fn new(store: Arc<dyn VerifierStore>, pool: CpuPool, boot_policies: BootPolicies) -> Self {
+        Self {
+            store,
+            pool,
+            rows: Mutex::default(),
+            shared: Mutex::default(),
+            compiled: Mutex::default(),
+            boot_policies,
+            compiled_boot: Mutex::default(),
+        }
     }
 
     /// To be called after a policy was changed in the database; whoever holds its policies has to be told apart from this.
@@ -101,16 +106,13 @@ impl PolicyCache {
         let has_runtime_policy = runtime.as_ref().is_some_and(|policy| policy.generator > EMPTY_POLICY);
         let boot_log = boot.as_ref().and_then(|policy| policy.text.as_ref()).is_some_and(|text| !text.is_empty());
         let boot_log = Demand::when(boot_log);
-        let boot = boot_rules(boot);
-        let content = match (&runtime, &boot) {
-            (Some(RuntimePolicyRecord { text: Some(_), checksum, .. }), BootRules::None) if !checksum.is_empty() => {
-                Some((checksum.as_str().into(), has_runtime_policy, has_boot_policy, boot_log))
-            }
-            (None | Some(RuntimePolicyRecord { text: None, .. }), BootRules::None) => {
-                Some(("".into(), has_runtime_policy, has_boot_policy, boot_log))
-            }
-            _ => None,
+        let (boot, boot_digest) = self.compile_boot(boot).await?;
+        let content = match &runtime {
+            Some(RuntimePolicyRecord { text: Some(_), checksum, .. }) if checksum.is_empty() => None,
+            Some(RuntimePolicyRecord { text: Some(_), checksum, .. }) => Some(checksum.as_str().into()),
+            None | Some(RuntimePolicyRecord { text: None, .. }) => Some("".into()),
         };
+        let content = content.map(|checksum| (checksum, boot_digest, has_runtime_policy, has_boot_policy, boot_log));
         if let Some(known) = content.as_ref().and_then(|content| self.shared.lock().get(content)?.upgrade()) {
             return Ok(known);
         }
@@ -122,6 +124,35 @@ impl PolicyCache {
             shared.insert(content, Arc::downgrade(&policies));
         }
         Ok(policies)
+    }
+
+    /// The boot policy of a row with the digest of its text; a row without text or with an empty one has none.
+    async fn compile_boot(
+        &self,
+        policy: Option<BootPolicyRecord>,
+    ) -> Result<(Arc<CompiledBootPolicy>, Option<Box<str>>), StoreError> {
+        let name = policy.as_ref().map(|policy| policy.name.clone()).unwrap_or_default();
+        let text = policy.and_then(|policy| policy.text).filter(|text| !text.is_empty());
+        let digest: Option<Box<str>> = text.as_ref().map(|text| checksum(text.as_bytes()).into());
+        let known = self.compiled_boot.lock().get(&digest).and_then(Weak::upgrade);
+        if let Some(known) = known {
+            return Ok((known, digest));
+        }
+        let policies = self.boot_policies.clone();
+        let compiled = self.pool.run(move || policies.compile(text.as_deref())).await;
+        let compiled = compiled
+            .map_err(|panic| StoreError::Internal(format!("boot policy {name:?} cannot be compiled: {panic}")))?;
+        if compiled.is_invalid() {
+            tracing::error!(target: "keylime.verifier", policy = ?name, "stored boot policy is no JSON: no agent passes with it");
+        }
+        if let Some(defect) = compiled.defect() {
+            tracing::error!(target: "keylime.verifier", policy = ?name, defect, "stored boot policy rejects every log");
+        }
+        let compiled = Arc::new(compiled);
+        let mut known = self.compiled_boot.lock();
+        known.retain(|_, policy| policy.strong_count() > 0);
+        known.insert(digest.clone(), Arc::downgrade(&compiled));
+        Ok((compiled, digest))
     }
 
     async fn compile(&self, policy: Option<RuntimePolicyRecord>) -> Result<RuntimeRules, StoreError> {
@@ -148,15 +179,6 @@ impl PolicyCache {
             }
             Err(panic) => Err(StoreError::Internal(format!("runtime policy {name:?} cannot be compiled: {panic}"))),
         }
-    }
-}
-
-/// Boot policies that demand nothing: no text, or an empty object (`measured-boot.md` §6).
-fn boot_rules(policy: Option<BootPolicyRecord>) -> BootRules {
-    let text = policy.and_then(|policy| policy.text).unwrap_or_default();
-    match text.trim() {
-        "" | "{}" => BootRules::None,
-        _ => BootRules::Unusable("measured boot is not appraised by this verifier".into()),
     }
 }
 

@@ -21,6 +21,7 @@ use keylime_engine::lifecycle::{
     push_transition,
 };
 use keylime_engine::time::Now;
+use keylime_engine::verdict::Explanation;
 use serde_json::Value;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -43,6 +44,7 @@ pub struct PushAgentActor {
     /// Whoever waits for its evidence to be stored.
     pub(super) waiting: Option<Requester>,
     pub(super) failure_details: Option<Box<[String]>>,
+    explanations: Option<Box<[Explanation]>>,
     /// The policies are being read for an attestation that is to be opened.
     opening: bool,
     /// Evidence that was taken before the last restart and is not judged.
@@ -105,6 +107,7 @@ impl PushAgentActor {
             policies: None,
             waiting: None,
             failure_details: None,
+            explanations: None,
             opening: false,
             pending,
         }
@@ -274,6 +277,7 @@ impl PushAgentActor {
         let outcome = match &verdict {
             PushVerdict::Passed { .. } => {
                 self.failure_details = None;
+                self.explanations = None;
                 "passed"
             }
             PushVerdict::Failed { failures, reason, .. } => {
@@ -282,6 +286,7 @@ impl PushAgentActor {
                     failures = failures.as_slice().len(), reason = reason.name(),
                     first = %details.first().map_or("", String::as_str), "attestation failed");
                 self.failure_details = Some(details.into());
+                self.explanations = Some(Explanation::of_all(failures).into());
                 "failed"
             }
             PushVerdict::Outdated => "outdated",
@@ -414,6 +419,7 @@ impl Handler<Snapshot> for PushAgentActor {
             agent_id: self.material.agent_id.clone(),
             live: None,
             failure_details: self.failure_details.as_deref().map(<[String]>::to_vec).unwrap_or_default(),
+            explanations: self.explanations.as_deref().map(<[Explanation]>::to_vec).unwrap_or_default(),
             quarantined: false,
         })
     }

@@ -417,7 +417,13 @@ impl Handler<Survey> for ShardSupervisor {
             match self.slots.get(&agent_id).map(|slot| &slot.occupant) {
                 Some(Occupant::Live(agent)) => requests.push(agent.clone().snapshot()),
                 Some(Occupant::Quarantined) => {
-                    known.push(AgentSnapshot { agent_id, live: None, failure_details: Vec::new(), quarantined: true });
+                    known.push(AgentSnapshot {
+                        agent_id,
+                        live: None,
+                        failure_details: Vec::new(),
+                        explanations: Vec::new(),
+                        quarantined: true,
+                    });
                 }
                 Some(Occupant::Restarting) | None => {}
             }

@@ -7,6 +7,7 @@ use keylime_engine::ids::AgentId;
 use keylime_engine::lifecycle::attestation_status::{pull_status, push_status};
 use keylime_engine::lifecycle::{AttestationStatus, Facts, OperationalState, PullSettings};
 use keylime_engine::time::Now;
+use keylime_engine::verdict::Explanation;
 use std::time::Duration;
 
 /// What an actor knows of its agent.
@@ -18,6 +19,8 @@ pub struct AgentSnapshot {
     pub live: Option<(OperationalState, Facts)>,
     /// Why the last attestation failed, for people.
     pub failure_details: Vec<String>,
+    /// The failures of the last attestation.
+    pub explanations: Vec<Explanation>,
     /// The actor crashed too often.
     pub quarantined: bool,
 }
@@ -36,6 +39,7 @@ pub fn status_of(
         operational_state: record.operational_state.and_then(|code| u8::try_from(code).ok()),
         attestation_status: AttestationStatus::Pending,
         failure_details: Vec::new(),
+        explanations: Vec::new(),
         quarantined: false,
         has_mb_refstate: policies.has_boot_policy,
         has_runtime_policy: policies.has_runtime_policy,
@@ -79,6 +83,7 @@ pub fn status_of(
 fn overlay(status: &mut AgentStatus, snapshot: AgentSnapshot) {
     status.quarantined = snapshot.quarantined;
     status.failure_details = snapshot.failure_details;
+    status.explanations = snapshot.explanations;
     let Some((shown, facts)) = snapshot.live else {
         return;
     };

@@ -10,6 +10,7 @@ use crate::verifier::agent_actor::{Command, CommandOutcome};
 use crate::verifier::agent_key::KeyRetention;
 use crate::verifier::agent_material::{AgentMaterial, AgentTls};
 use crate::verifier::api::{AgentStatus, CommandError, Deletion, EnrolAgent, EnrolError};
+use crate::verifier::one_shot::{EvidenceError, JudgedEvidence, OneShot, PresentedEvidence};
 use crate::verifier::options::{Shards, VerifierOptions, VerifierPorts};
 use crate::verifier::policy_cache::PolicyCache;
 use crate::verifier::push_material::PushMaterial;
@@ -43,6 +44,7 @@ pub(super) struct Inner {
     pub(super) recovered: AtomicBool,
     stopping: AtomicBool,
     threads: Mutex<ActorSystem>,
+    one_shot: OneShot,
 }
 
 /// Whether the verifier does its work.
@@ -77,6 +79,8 @@ pub fn start(
         n => CpuPool::with_threads(n, n * 64)?,
     };
     let store = Arc::clone(&ports.store);
+    let one_shot_limit = options.cpu_threads.max(1) * ONE_SHOT_PER_THREAD;
+    let one_shot = OneShot::new(pool.clone(), one_shot_limit, Arc::clone(&ports.appraiser));
     let system = SystemContext {
         settings: Arc::new(options.pull_settings()),
         push_settings: Arc::new(options.push_settings()),
@@ -88,7 +92,7 @@ pub fn start(
         writer: BatchWriter::new(Arc::clone(&store)),
         admission: Admission::new(options.max_in_flight),
         row_reads: Admission::new(ROW_READS),
-        policies: Arc::new(PolicyCache::new(Arc::clone(&store), pool.clone())),
+        policies: Arc::new(PolicyCache::new(Arc::clone(&store), pool.clone(), options.boot_policies.clone())),
         pool,
         shared: Arc::new(SharedTerms::new(KeyRetention::for_interval(options.quote_interval))),
         live: Arc::new(AtomicUsize::new(0)),
@@ -107,6 +111,7 @@ pub fn start(
         recovered: AtomicBool::new(false),
         stopping: AtomicBool::new(false),
         threads: Mutex::new(threads),
+        one_shot,
     });
     let handle = VerifierHandle { inner };
     handle.start_background(shard_count, options.reconcile_interval)?;
@@ -280,6 +285,14 @@ impl VerifierHandle {
         let state = Some(i32::from(OperationalState::TenantFailed.code()));
         self.write(VerifierWrite::SetState { agent_id: agent_id.clone(), state }, Keep::Once).await?;
         Ok(())
+    }
+
+    /// Judges evidence that is presented once.
+    ///
+    /// # Errors
+    /// See [`EvidenceError`].
+    pub async fn appraise_evidence(&self, evidence: PresentedEvidence) -> Result<JudgedEvidence, EvidenceError> {
+        self.inner.one_shot.judge(evidence).await
     }
 
     /// To be called after a policy was replaced: the agents that use it are judged by the new one from their next quote on.
@@ -457,6 +470,9 @@ fn new_record(request: &EnrolAgent, verifier_id: &str) -> AgentRecord {
     }
 }
 
+/// Requests with presented evidence that are judged or wait at a time, for each thread of the pool: an agent's answer never
+/// waits behind many of them.
+const ONE_SHOT_PER_THREAD: usize = 4;
 /// The attestation columns of a row, unchanged.
 fn progress_of_record(record: AgentRecord) -> AgentProgress {
     AgentProgress {

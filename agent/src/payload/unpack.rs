@@ -138,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bomb_stops_at_the_limit() {
+    fn cve_2022_23951_a_bomb_stops_at_the_limit() {
         let directory = tempfile::tempdir().unwrap();
         let zeros = vec![0; 1 << 20];
         let mut writer = ZipWriter::new(Cursor::new(Vec::new()));

@@ -10,9 +10,9 @@ use crate::verdict::Failure;
 
 /// A boot policy with the operator's settings, shared by all evidence it judges.
 pub trait BootAppraiser: Sync {
-    /// Reads the log of one evidence, base64 as the agent sent it; `None` when it sent none. Called only after the quote was
-    /// authenticated.
-    fn read<'s>(&'s self, log: Option<&str>) -> Box<dyn BootStage + 's>;
+    /// Reads the log of one evidence, base64 as the agent sent it; `None` when it sent none. `bank` is that of the quote.
+    /// Called only after the quote was authenticated.
+    fn read<'s>(&'s self, log: Option<&str>, bank: HashAlgorithm) -> Box<dyn BootStage + 's>;
 }
 
 /// Whether there is a log.

@@ -46,13 +46,17 @@ pub struct EvidenceContext<'a> {
 /// Judges evidence of `verify/evidence`; `None` means that it is valid.
 #[must_use]
 pub fn appraise_evidence(quote: &OneShotQuote<'_>, context: &EvidenceContext<'_>) -> Option<Failures> {
-    let verified = match check(quote) {
-        Ok(verified) => verified,
-        Err(failure) => return Some(Failures::one(Failure::Quote(failure))),
-    };
-    let boot = context.boot.map(|boot| boot.read(context.boot_log));
+    match check(quote) {
+        Ok(verified) => appraise_verified(&verified, context),
+        Err(failure) => Some(Failures::one(Failure::Quote(failure))),
+    }
+}
+
+/// Judges the values of an authenticated quote.
+pub(super) fn appraise_verified(verified: &Verified<Quote>, context: &EvidenceContext<'_>) -> Option<Failures> {
+    let boot = context.boot.map(|boot| boot.read(context.boot_log, verified.pcrs.algorithm()));
     let appraisal = appraise_pcrs(
-        &verified,
+        verified,
         &PcrContext {
             tpm_policy: context.tpm_policy,
             requested: PcrMask::EMPTY,
@@ -79,10 +83,22 @@ pub fn appraise_identity(quote: &OneShotQuote<'_>) -> Result<Verified<Quote>, Qu
     check(quote)
 }
 
-fn check(presented: &OneShotQuote<'_>) -> Result<Verified<Quote>, QuoteFailure> {
-    if HashAlgorithm::from_name(presented.hash_alg).is_none() {
-        return Err(QuoteFailure::UnknownHashAlg(presented.hash_alg.chars().take(64).collect()));
+impl OneShotQuote<'_> {
+    /// Whether there is a hash algorithm of this name.
+    ///
+    /// # Errors
+    /// [`QuoteFailure::UnknownHashAlg`].
+    pub(super) fn known_hash(name: &str) -> Result<HashAlgorithm, QuoteFailure> {
+        HashAlgorithm::from_name(name)
+            .ok_or_else(|| QuoteFailure::UnknownHashAlg(name.chars().take(MAX_NAME_CHARACTERS).collect()))
     }
+}
+
+/// Longest algorithm name that is repeated in a report.
+const MAX_NAME_CHARACTERS: usize = 64;
+
+pub(super) fn check(presented: &OneShotQuote<'_>) -> Result<Verified<Quote>, QuoteFailure> {
+    OneShotQuote::known_hash(presented.hash_alg)?;
     let parts = QuoteParts::decode(presented.quote, QuoteEncoding::Plain)
         .map_err(|error| QuoteFailure::InvalidQuote(error.to_string()))?;
     let expected = QuoteExpectation { nonce: ExpectedNonce::Text(presented.nonce), hash_alg: presented.hash_alg };

@@ -64,6 +64,12 @@ pub fn appraise_pcrs(quote: &Verified<Quote>, context: &PcrContext<'_>) -> PcrAp
     judge_pcrs(&quote.pcrs, context)
 }
 
+/// Judges values that no TPM vouches for: recorded ones, to compare verdicts. Says nothing about any machine.
+#[must_use]
+pub fn appraise_recorded_pcrs(pcrs: &PcrBank, context: &PcrContext<'_>) -> PcrAppraisal {
+    judge_pcrs(pcrs, context)
+}
+
 fn judge_pcrs(pcrs: &PcrBank, context: &PcrContext<'_>) -> PcrAppraisal {
     let mut stage = Stage { pcrs, context, judged: PcrMask::EMPTY, failures: Vec::new() };
     if let Some(boot) = context.boot {

@@ -94,7 +94,7 @@ pub fn appraise_pull(results: &QuoteResults<'_>, context: &PullContext<'_>) -> V
             return verdict(failures, ima, algorithms);
         }
     };
-    let boot = context.boot.map(|boot| boot.read(results.mb_measurement_list.as_str()));
+    let boot = context.boot.map(|boot| boot.read(results.mb_measurement_list.as_str(), verified.pcrs.algorithm()));
     let appraisal = appraise_pcrs(
         &verified,
         &PcrContext {

@@ -85,7 +85,8 @@ pub fn appraise_push(attestation: &Attestation, context: &PushContext<'_>) -> Pu
     } else {
         context.ima
     };
-    let boot = context.boot.map(|boot| boot.read(attestation.log(EvidenceType::UefiLog).map(|log| &**log)));
+    let boot_log = attestation.log(EvidenceType::UefiLog).map(|log| &**log);
+    let boot = context.boot.map(|boot| boot.read(boot_log, verified.pcrs.algorithm()));
     let appraisal = appraise_pcrs(
         &verified,
         &PcrContext {
@@ -125,9 +126,9 @@ fn covers(attestation: &Attestation, requirements: &Requirements) -> bool {
     let quoted = attestation.quote_parameters().is_some_and(|parameters| {
         let bank = parameters.hash_algorithm.name();
         let selected = parameters.selected_subjects.iter().find(|(name, _)| **name == *bank);
-        selected.and_then(|(_, pcrs)| pcrs.as_ref()).is_some_and(|pcrs| {
-            requirements.pcrs.iter().all(|pcr| pcrs.contains(&u32::from(pcr)))
-        })
+        selected
+            .and_then(|(_, pcrs)| pcrs.as_ref())
+            .is_some_and(|pcrs| requirements.pcrs.iter().all(|pcr| pcrs.contains(&u32::from(pcr))))
     });
     quoted
         && requirements.uefi.is_wanted() == has(EvidenceType::UefiLog)
@@ -138,7 +139,8 @@ fn authenticate(attestation: &Attestation, context: &PushContext<'_>) -> Result<
     let (Some(parameters), Some(data)) = (attestation.quote_parameters(), attestation.quote()) else {
         return Err(QuoteFailure::InvalidData("there is no quote".to_owned()));
     };
-    let signature = SignatureHeader::parse(&data.signature).map_err(|error| QuoteFailure::Invalid(error.to_string()))?;
+    let signature =
+        SignatureHeader::parse(&data.signature).map_err(|error| QuoteFailure::Invalid(error.to_string()))?;
     if SignatureScheme::from_tpm_id(signature.scheme_id) != Some(parameters.signature_scheme) {
         let wanted = parameters.signature_scheme;
         return Err(QuoteFailure::Invalid(format!("the quote is not signed with the chosen scheme {wanted}")));

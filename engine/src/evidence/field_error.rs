@@ -47,11 +47,7 @@ impl FieldError {
 
     /// A message about the boot time.
     pub fn boot_time(message: impl Into<Cow<'static, str>>) -> Self {
-        Self {
-            attribute: Attribute::SystemInfo,
-            message: message.into(),
-            path: "system_info/boot_time".to_owned(),
-        }
+        Self { attribute: Attribute::SystemInfo, message: message.into(), path: "system_info/boot_time".to_owned() }
     }
 
     /// The JSON pointer of the member.

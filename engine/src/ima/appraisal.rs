@@ -287,7 +287,8 @@ impl<'a> Run<'a> {
             return Ok(());
         }
         if list.is_none() && boot_aggregates.is_empty() {
-            return Err(EntryProblem::NotInPolicy { table });
+            let got = hex::encode(&entry.digest()[..entry.digest().len().min(MAX_TEXT_BYTES)]);
+            return Err(EntryProblem::NotInPolicy { table, got });
         }
         let computed = boot_aggregates.iter().map(Digest::to_hex);
         let listed = list.into_iter().flat_map(|list| list.iter()).map(|element| element.to_text());

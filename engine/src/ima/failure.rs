@@ -60,6 +60,8 @@ pub enum EntryProblem {
     NotInPolicy {
         /// The part of the policy that should.
         table: PolicyTable,
+        /// The digest found, hexadecimal.
+        got: String,
     },
     /// The policy lists other digests for the name.
     OtherDigest {
@@ -206,9 +208,10 @@ impl EntryProblem {
                 "line {line}: the template hash of {name:?} is not the hash of its fields; the line was altered, or \
                  ima.log_hash_alg of the policy is not the hash the list was written with"
             ),
-            Self::NotInPolicy { table } => {
-                format!("line {line}: {name:?} is not in {:?} of the policy; add its digest or exclude it", table.key())
-            }
+            Self::NotInPolicy { table, got } => format!(
+                "line {line}: {name:?} is not in {:?} of the policy; add its digest {got} or exclude it",
+                table.key()
+            ),
             Self::OtherDigest { table, got, expected } => format!(
                 "line {line}: {name:?} has the digest {got}, {:?} of the policy lists {}; add the digest if this version is \
                  meant to run",

@@ -78,6 +78,17 @@ mod tests {
     }
 
     #[test]
+    fn cve_2026_6420_every_byte_of_the_entropy_for_a_nonce_reaches_it() {
+        let original = Entropy([0; Entropy::LEN]).quote_nonce();
+        let reaching = (0..Entropy::LEN).filter(|place| {
+            let mut bytes = [0; Entropy::LEN];
+            bytes[*place] = 1;
+            Entropy(bytes).quote_nonce().as_str() != original.as_str()
+        });
+        assert!(reaching.count() >= 20, "a constant nonce, or one of less entropy than its length");
+    }
+
+    #[test]
     fn the_alphabet_follows_keylime() {
         let mut bytes = [255; Entropy::LEN];
         bytes[1..21].copy_from_slice(&[0, 25, 26, 51, 52, 61, 62, 247, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);

@@ -5,7 +5,7 @@
 
 use super::digest_table::DigestTable;
 use super::dsse;
-use super::runtime_policy::{PolicyError, is_truthy};
+use super::runtime_policy::{PolicyError, check_density, is_truthy};
 use serde::de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::Value;
 use std::borrow::Cow;
@@ -52,6 +52,7 @@ impl PolicyDocument {
     }
 
     fn parse(text: &str) -> Result<Option<Self>, PolicyError> {
+        check_density(text.as_bytes())?;
         let mut deserializer = serde_json::Deserializer::from_str(text);
         let document = deserializer.deserialize_option(DocumentVisitor).map_err(|e| refuse(&e))?;
         deserializer.end().map_err(|e| refuse(&e))?;

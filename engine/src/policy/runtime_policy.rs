@@ -7,6 +7,7 @@ use super::compiled_policy::{BadExclude, exclude_regex};
 use super::dsse;
 use super::schema_check;
 use crate::algorithm::HashAlgorithm;
+use crate::evidence::json_bound::{json_nodes, policy_nodes};
 use crate::ima::keyring::Keyring;
 use serde_json::{Value, json};
 
@@ -88,18 +89,18 @@ pub fn verify_upload(
 /// # Errors
 /// See [`PolicyError`].
 pub fn verify_document(text: &str, key_pem: Option<&[u8]>, signature: SignatureRule) -> Result<Value, PolicyError> {
-    let outer: Value = serde_json::from_str(text).map_err(|_| PolicyError::NotJson)?;
+    let outer = read_json(text.as_bytes())?;
     let key = key_pem.filter(|key| !key.is_empty());
     let document = match (signature, key, is_envelope(&outer)) {
         (SignatureRule::Required, None, _) => return Err(PolicyError::KeyMissing),
         (SignatureRule::Required, Some(_), false) => return Err(PolicyError::NotSigned),
         (SignatureRule::Required, Some(key), true) => {
             let payload = dsse::verified_payload(&outer, key).map_err(PolicyError::BadSignature)?;
-            serde_json::from_slice(&payload).map_err(|_| PolicyError::NotJson)?
+            read_json(&payload)?
         }
         (SignatureRule::NotRequired, _, true) => {
             let payload = dsse::payload(&outer).map_err(|e| PolicyError::Malformed(e.to_string()))?;
-            serde_json::from_slice(&payload).map_err(|_| PolicyError::NotJson)?
+            read_json(&payload)?
         }
         (SignatureRule::NotRequired, _, false) => outer,
     };
@@ -109,6 +110,23 @@ pub fn verify_document(text: &str, key_pem: Option<&[u8]>, signature: SignatureR
     }
     check_excludes(&document)?;
     Ok(document)
+}
+
+/// Reads JSON whose values are about as long as those of policies are.
+///
+/// # Errors
+/// [`PolicyError::NotJson`], and [`PolicyError::Malformed`] when its values would take many times its own memory.
+pub(crate) fn read_json(text: &[u8]) -> Result<Value, PolicyError> {
+    check_density(text)?;
+    serde_json::from_slice(text).map_err(|_| PolicyError::NotJson)
+}
+
+/// Refuses JSON that consists of more and shorter values than any policy.
+pub(crate) fn check_density(text: &[u8]) -> Result<(), PolicyError> {
+    match json_nodes(text) > policy_nodes(text.len()) {
+        true => Err(PolicyError::Malformed("it consists of too many too short values".to_owned())),
+        false => Ok(()),
+    }
 }
 
 /// Checks the schema of a policy and that its key ring can be read.

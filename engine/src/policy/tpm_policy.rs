@@ -76,6 +76,14 @@ impl TpmPolicy {
         Self::from_object(&parse_object(text)?)
     }
 
+    /// The object a policy's text holds.
+    ///
+    /// # Errors
+    /// See [`InvalidTpmPolicy`].
+    pub(crate) fn parse_object(text: &str) -> Result<Map<String, Value>, InvalidTpmPolicy> {
+        parse_object(text)
+    }
+
     /// Compiles a JSON object.
     ///
     /// # Errors

@@ -89,7 +89,7 @@ fn a_wrong_signature_is_never_success() {
 }
 
 #[test]
-fn compressed_quotes_are_read_and_bombs_are_not() {
+fn cve_2022_23951_compressed_quotes_are_read_and_bombs_are_not() {
     use base64::Engine as _;
     use std::io::Write as _;
     let engine = base64::engine::general_purpose::STANDARD;

@@ -81,6 +81,8 @@ actions! {
     DeleteAgent = "delete_agent", Admin;
     /// Lists agents.
     ListAgents = "list_agents", Admin;
+    /// Reads why an agent failed.
+    ExplainAgent = "explain_agent", Admin;
     /// Starts attestation again.
     ReactivateAgent = "reactivate_agent", Admin;
     /// Stops attestation.

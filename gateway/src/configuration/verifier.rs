@@ -5,6 +5,7 @@ use super::{
     ConfigurationError, DatabaseConfiguration, RevocationConfiguration, TlsConfiguration, TrustedAuthorities,
     WebConfiguration,
 };
+use keylime_engine::measured_boot::BootEvaluation;
 use keylime_settings::Config;
 use serde_json::Value;
 use std::path::PathBuf;
@@ -48,8 +49,8 @@ pub struct VerifierConfiguration {
     pub request_timeout: Duration,
     pub measured_boot_policy_name: String,
     pub measured_boot_imports: Vec<String>,
-    /// `always` instead of `once`.
-    pub measured_boot_always: bool,
+    /// `measured_boot_evaluate`.
+    pub boot_evaluation: BootEvaluation,
     pub severity_labels: Vec<String>,
     /// (pattern of event ids, label), the first match wins.
     pub severity_policy: Vec<(String, String)>,
@@ -118,7 +119,7 @@ impl VerifierConfiguration {
             request_timeout: seconds("request_timeout", config.float(SECTION, "request_timeout", 60.0)?)?,
             measured_boot_policy_name: config.get_or(SECTION, "measured_boot_policy_name", "accept-all"),
             measured_boot_imports: config.string_list(SECTION, "measured_boot_imports", &[])?,
-            measured_boot_always: measured_boot_always(&config.get_or(SECTION, "measured_boot_evaluate", "once"))?,
+            boot_evaluation: boot_evaluation(&config.get_or(SECTION, "measured_boot_evaluate", "once"))?,
             severity_labels,
             severity_policy,
             // The name is taken at its word, which is the reverse of what the reference's code does with it. Without the
@@ -139,13 +140,13 @@ fn mode(text: &str) -> Result<Mode, ConfigurationError> {
     }
 }
 
-fn measured_boot_always(text: &str) -> Result<bool, ConfigurationError> {
-    match text {
-        "once" | "" => Ok(false),
-        "always" => Ok(true),
-        other => {
+/// The reference starts with another value and then fails every agent that has a boot policy.
+fn boot_evaluation(text: &str) -> Result<BootEvaluation, ConfigurationError> {
+    match BootEvaluation::from_option(if text.is_empty() { "once" } else { text }) {
+        BootEvaluation::Invalid(other) => {
             Err(ConfigurationError::value("measured_boot_evaluate", format!("'{other}' is neither once nor always")))
         }
+        valid @ (BootEvaluation::Once | BootEvaluation::Always) => Ok(valid),
     }
 }
 

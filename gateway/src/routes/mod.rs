@@ -1,5 +1,6 @@
 //! Handlers, one file for each resource, and the route tables of the two servers.
 
+pub mod agent_explanation;
 pub mod agents_v2;
 pub mod agents_v2_add;
 pub mod agents_v3;
@@ -15,6 +16,7 @@ pub mod runtime_policies;
 pub mod runtime_policies_v3;
 pub mod sessions_v3;
 mod store_reply;
+pub mod verify_evidence;
 pub mod verify_identity;
 pub mod version;
 
@@ -69,9 +71,11 @@ pub fn verifier_routes() -> Vec<Route<VerifierState>> {
     let mut routes = verifier_roots();
     routes.extend(agents_v2::routes());
     routes.extend(agents_v2_add::routes());
+    routes.extend(agent_explanation::routes());
     routes.extend(runtime_policies::routes());
     routes.extend(boot_policies::routes());
     routes.extend(verify_identity::routes());
+    routes.extend(verify_evidence::routes());
     routes.extend(sessions_v3::routes());
     routes.extend(agents_v3::routes());
     routes.extend(runtime_policies_v3::routes());

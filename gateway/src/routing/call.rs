@@ -2,6 +2,7 @@
 
 use super::Parameters;
 use bytes::Bytes;
+use keylime_schema::wire::api_version::ApiVersion;
 use serde_json::{Map, Value};
 use std::net::SocketAddr;
 use std::sync::OnceLock;
@@ -30,6 +31,12 @@ impl Call {
     #[must_use]
     pub fn path(&self) -> &str {
         &self.path
+    }
+
+    /// The version of the interface that was asked for; `None` for a bare major version.
+    #[must_use]
+    pub fn version(&self) -> Option<ApiVersion> {
+        self.path.split('/').nth(1).and_then(ApiVersion::parse)
     }
 
     /// The announced type of the body, without parameters.

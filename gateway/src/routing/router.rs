@@ -9,6 +9,7 @@ use crate::server::{BodyError, ConnectionFacts, discard_body, read_body};
 use actix_web::http::{Method, StatusCode, header};
 use actix_web::{HttpRequest, HttpResponse, web};
 use bytes::Bytes;
+use keylime_engine::evidence::json_bound::{MAX_JSON_NODES, json_nodes};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -207,8 +208,11 @@ fn call(
     let content_type = content_type.map(|value| value.split(';').next().unwrap_or_default().trim().to_owned());
     let json = OnceLock::new();
     if content_type.as_deref().is_some_and(is_json) && !body.is_empty() {
-        let malformed = |_| Reply::empty(StatusCode::BAD_REQUEST).with_reason("Malformed Request Parameter");
-        let value = serde_json::from_slice(&body).map_err(malformed)?;
+        let malformed = || Reply::empty(StatusCode::BAD_REQUEST).with_reason("Malformed Request Parameter");
+        if json_nodes(&body) > MAX_JSON_NODES {
+            return Err(malformed());
+        }
+        let value = serde_json::from_slice(&body).map_err(|_| malformed())?;
         let _ = json.set(value);
     }
     let query = Parameters::decode(request.uri().query().unwrap_or_default().as_bytes());

@@ -7,9 +7,12 @@ use keylime_actors::ports::{
     RegistrationRecord, RuntimePolicyRecord, StoreError, VerifierStore, VerifierWrite, WriteOutcome,
 };
 use keylime_actors::registrar::{ActivateError, DeleteError, RegisterAgent, RegisterError};
+use keylime_actors::runtime::cpu_pool::CpuPool;
 use keylime_actors::sessions::SessionOptions;
+use keylime_actors::verifier::one_shot::OneShot;
 use keylime_actors::verifier::{
-    AcceptedEvidence, AgentStatus, AttestationStatus, CommandError, Deletion, EnrolAgent, EnrolError, PushError, Selector,
+    AcceptedEvidence, AgentStatus, AttestationStatus, CommandError, Deletion, EngineAppraiser, EnrolAgent, EnrolError,
+    EvidenceError, JudgedEvidence, PresentedEvidence, PushError, Selector,
 };
 use keylime_engine::evidence::attestation::{Attestation, AttestationIndex, Stage, WallMicros};
 use keylime_engine::evidence::field_error::FieldError;
@@ -273,6 +276,9 @@ impl VerifierBackend for ScriptedVerifier {
         let is_there = selector != Selector::Index(AttestationIndex(9));
         Ok(is_known.then(|| is_there.then(attestation)))
     }
+    async fn appraise_evidence(&self, evidence: PresentedEvidence) -> Result<JudgedEvidence, EvidenceError> {
+        OneShot::new(CpuPool::inline(), 1, Arc::new(EngineAppraiser::default())).judge(evidence).await
+    }
     async fn policy_changed(&self, agents: Vec<AgentId>) {
         self.changed.lock().unwrap().extend(agents);
     }
@@ -389,6 +395,7 @@ pub fn status(id: &str) -> AgentStatus {
         last_successful_attestation: 1_795_432_813,
         attestation_status: AttestationStatus::Pass,
         failure_details: Vec::new(),
+        explanations: Vec::new(),
         quarantined: false,
     }
 }

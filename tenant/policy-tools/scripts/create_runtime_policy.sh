@@ -6,7 +6,7 @@
 
 set -eu
 
-WORK=/tmp/kcrp
+WORK=${KEYLIME_POLICY_WORK:-/tmp/kcrp}
 ALGORITHM=sha1sum
 OUTPUT=
 RAM_DISKS=/boot/

@@ -150,7 +150,7 @@ fn what_lacks(failures: &[ImaFailure], list: &str) -> BTreeMap<(&'static str, St
         .filter_map(|failure| match failure {
             ImaFailure::Entry {
                 line,
-                problem: EntryProblem::NotInPolicy { table } | EntryProblem::OtherDigest { table, .. },
+                problem: EntryProblem::NotInPolicy { table, .. } | EntryProblem::OtherDigest { table, .. },
                 ..
             } => Some((*line, *table)),
             _ => None,

@@ -13,6 +13,7 @@
 //! | [`ima_log`] | a measurement list and policies for it |
 //! | [`stack`] | registrar, verifier, agent and tenant, ours or the peer's, in one directory |
 //! | [`webhook_sink`] | a receiver of webhooks |
+//! | [`fuzzing`] | builds and runs the fuzz targets |
 //! | [`manual_page`], [`manual_texts`] | manual pages, made from the programs' help |
 //! | [`debian_package`] | the Debian package |
 
@@ -23,6 +24,7 @@ pub mod child;
 pub mod configuration;
 pub mod debian_package;
 pub mod demonstration;
+pub mod fuzzing;
 pub mod ima_log;
 pub mod machine_boot;
 pub mod manual_page;

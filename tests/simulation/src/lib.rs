@@ -10,7 +10,7 @@
 #![forbid(unsafe_code)]
 
 mod evidence;
-pub mod invariants;
+mod invariants;
 mod machine;
 mod network;
 mod pull_line;

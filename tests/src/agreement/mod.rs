@@ -4,6 +4,8 @@
 //! in [`deviations`] says that the difference is meant and finds the feature of the input that the rule is about. To add a
 //! section, write such a function and name it in [`SECTIONS`].
 
+mod boot_log_section;
+mod boot_policy_section;
 pub mod deviations;
 mod device_mapper_section;
 mod ima_section;
@@ -33,6 +35,13 @@ pub const SECTIONS: &[(&str, SectionRunner)] = &[
     ("dsse", policy_section::envelopes),
     ("dsse_ids", policy_section::envelope_details),
     ("dsse_b64dec", policy_section::text_decoding),
+    ("eventlogs", boot_log_section::logs),
+    ("event_json_quirks_tools58", boot_log_section::current_events),
+    ("event_json_quirks_tools54", boot_log_section::former_events),
+    ("example_refstate_mutations", boot_policy_section::mutations),
+    ("mb_bootlog_evaluate", boot_policy_section::evaluations),
+    ("mb_policy_is_valid", boot_policy_section::validity),
+    ("check_pcrs", boot_policy_section::pcr_stages),
 ];
 
 /// A directory with an `EXPECTED.json`.
@@ -63,6 +72,12 @@ impl Vectors {
         let text = std::fs::read(&path).map_err(|e| VectorsError::Unreadable(path.clone(), e))?;
         let expected = serde_json::from_slice(&text).map_err(|e| VectorsError::NotJson(path, e))?;
         Ok(Self { root: root.to_owned(), expected })
+    }
+
+    /// The recorded answers.
+    #[must_use]
+    pub fn expected(&self) -> &Value {
+        &self.expected
     }
 
     /// A file, by its path relative to the directory.

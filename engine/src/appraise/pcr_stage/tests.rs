@@ -112,11 +112,11 @@ impl BootStage for RecordedBoot {
 
     fn compare(&self, bank: HashAlgorithm, pcr: u8, quoted: &Digest) -> Option<MeasuredBootFailure> {
         let expected = Digest::filled(pcr * 2, bank.digest_len());
-        (*quoted != expected).then(|| MeasuredBootFailure::Malformed(format!("pcr {pcr}")))
+        (*quoted != expected).then(|| MeasuredBootFailure::NotBase64(format!("pcr {pcr}")))
     }
 
     fn evaluate(&self, judged: PcrMask) -> Vec<Failure> {
-        vec![Failure::MeasuredBoot(MeasuredBootFailure::Malformed(format!("judged {judged}")))]
+        vec![Failure::MeasuredBoot(MeasuredBootFailure::NotBase64(format!("judged {judged}")))]
     }
 }
 
@@ -130,13 +130,13 @@ fn the_boot_log_is_asked_in_the_references_order() {
         [
             "pcr_validation.invalid_pcr_1",
             "pcr_validation.invalid_pcr_5",
-            "measured_boot.parser.tpm2_eventlog.error",
-            "measured_boot.parser.tpm2_eventlog.error",
+            "measured_boot.parser.log.base64decode",
+            "measured_boot.parser.log.base64decode",
         ]
     );
     let absent = RecordedBoot(BootLog::Absent);
     assert_eq!(
         judge(&pcrs, &PcrContext { boot: Some(&absent), ..Terms::default().context() }),
-        ["pcr_validation.unused_pcr_0", "pcr_validation.unused_pcr_1", "measured_boot.parser.tpm2_eventlog.error",]
+        ["pcr_validation.unused_pcr_0", "pcr_validation.unused_pcr_1", "measured_boot.parser.log.base64decode",]
     );
 }

@@ -2,5 +2,7 @@
 
 pub mod agent_status;
 pub mod enrolment;
+pub mod evidence;
+pub mod explanation;
 pub mod identity;
 pub mod policies;

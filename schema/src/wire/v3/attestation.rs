@@ -301,6 +301,3 @@ impl Serialize for Banks<'_> {
         map.end()
     }
 }
-
-#[cfg(test)]
-mod tests;

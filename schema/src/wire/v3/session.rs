@@ -38,7 +38,7 @@ impl<'a> SessionRequest<'a> {
     /// Whether the agent can prove possession of its key.
     #[must_use]
     pub fn supports_possession(&self) -> bool {
-        self.entries("authentication_supported").any(|entry| is_possession(entry))
+        self.entries("authentication_supported").any(is_possession)
     }
 
     /// The first proof of possession in the answer to a challenge; without members when there is none.

@@ -1,13 +1,13 @@
 //! `cargo accept`: every kind of test, on real parts, from a clean clone.
 
 use clap::Parser;
-use keylime_harness::{binaries, packages, peer};
+use keylime_harness::{binaries, fuzzing, packages, peer};
 use std::io;
 use std::process::{Command, ExitCode};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-/// Runs all tests: unit, property, golden, tidy, integration on swtpm, RabbitMQ, PostgreSQL and MariaDB, and the peer tests
-/// against Keylime 7.14.3. Installs what is missing.
+/// Runs all tests: unit, property, golden, tidy, integration on swtpm, RabbitMQ, PostgreSQL and MariaDB, the peer tests
+/// against Keylime 7.14.3, and a minute of every fuzz target. Installs what is missing.
 #[derive(Parser)]
 #[command(name = "cargo accept", version)]
 struct Options {
@@ -53,7 +53,31 @@ fn run(options: &Options) -> io::Result<usize> {
     let mut arguments = vec!["test", "--workspace", "--locked", "--no-fail-fast"];
     arguments.extend(options.filter.as_deref());
     failed += usize::from(step("tests", || cargo(&arguments, options)).is_err());
+    // A filter asks for some tests by name; fuzzing is none of them.
+    if options.filter.is_none() {
+        failed += usize::from(step("fuzz targets", fuzzing::build).is_err());
+        failed += usize::from(step("fuzzing", || fuzz(options)).is_err());
+    }
     Ok(failed)
+}
+
+/// Time for each fuzz target.
+const FUZZ_TIME: Duration = Duration::from_mins(1);
+const FULL_FUZZ_TIME: Duration = Duration::from_hours(1);
+
+fn fuzz(options: &Options) -> io::Result<()> {
+    let time = if options.full { FULL_FUZZ_TIME } else { FUZZ_TIME };
+    let runs = fuzzing::run(time, |run| {
+        let verdict = if run.finding.is_none() { "ok" } else { "FAILED" };
+        println!("fuzz {:<20} {:>12} executions in {} s: {verdict}", run.target, run.executions, time.as_secs());
+    })?;
+    let executions: u64 = runs.iter().map(|run| run.executions).sum();
+    println!("fuzz: {} targets, {executions} executions", runs.len());
+    let findings: Vec<&fuzzing::FuzzRun> = runs.iter().filter(|run| run.finding.is_some()).collect();
+    for run in &findings {
+        eprintln!("--- {}\n{}", run.target, run.finding.as_deref().unwrap_or_default());
+    }
+    if findings.is_empty() { Ok(()) } else { Err(io::Error::other(format!("{} targets failed", findings.len()))) }
 }
 
 fn step(name: &str, work: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
