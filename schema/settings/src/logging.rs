@@ -175,6 +175,20 @@ struct Fields {
     reqid: String,
 }
 
+/// Characters that are no control characters and yet break lines or turn them around.
+const BREAKS: std::ops::RangeInclusive<char> = '\u{2028}'..='\u{202e}';
+
+/// A text with such characters and control characters escaped, and nothing else: quotes stay what scripts look for.
+struct OneLine<'t>(&'t str);
+
+impl fmt::Display for OneLine<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.chars().try_for_each(|c| {
+            if c.is_control() || BREAKS.contains(&c) { write!(f, "{}", c.escape_default()) } else { f.write_char(c) }
+        })
+    }
+}
+
 impl Visit for Fields {
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
         let written = match field.name() {
@@ -195,7 +209,7 @@ impl Visit for Fields {
             "reqid" => self.reqid.push_str(value),
             // A value from outside must not be able to start a line of its own.
             name => {
-                let _ = write!(self.rest, " {name}={}", value.escape_debug());
+                let _ = write!(self.rest, " {name}={}", OneLine(value));
             }
         }
     }
@@ -279,6 +293,11 @@ mod tests {
         let format = format!("{DEFAULT_FORMAT} %(reqidf)s");
         let line = render(&format, &fields, "k", "ERROR", datetime!(2026-11-23 10:01:02 UTC));
         assert!(line.ends_with("- ERROR - m "), "{line:?}");
+    }
+
+    #[test]
+    fn values_stay_on_their_line_and_keep_their_quotes() {
+        assert_eq!(OneLine("host='h'\n\u{1b}[0m\"é\\").to_string(), "host='h'\\n\\u{1b}[0m\"é\\");
     }
 
     #[test]
