@@ -80,6 +80,9 @@ pub fn negotiate(
     Ok(Negotiated { items: quote.into_iter().chain(uefi).chain(ima).collect(), boot_time })
 }
 
+/// Whether an offer of a quote does, in one respect.
+type Test<'t> = &'t dyn Fn(&CertificationCapabilities) -> bool;
+
 struct Negotiation<'a> {
     offer: &'a Offer,
     terms: &'a NegotiationTerms<'a>,
@@ -129,7 +132,7 @@ impl<'a> Negotiation<'a> {
         &self,
         mut offers: Vec<&'a CertificationCapabilities>,
     ) -> Result<&'a CertificationCapabilities, &'static str> {
-        let tests: [(&dyn Fn(&CertificationCapabilities) -> bool, &'static str); 5] = [
+        let tests: [(Test<'_>, &'static str); 5] = [
             (&|offer| offer.component_version.as_deref() == Some("2.0"), "check 'component_version'"),
             (&|offer| !self.schemes(offer).is_empty(), "check 'signature_schemes'"),
             (&|offer| !self.hashes(offer).is_empty(), "check 'hash_algorithms'"),
