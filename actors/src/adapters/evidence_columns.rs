@@ -238,10 +238,10 @@ fn decode_log(row: &Row<'_>) -> Result<(Chosen, Option<ItemData>), String> {
     Ok((chosen, entries.map(|entries| ItemData::Log(LogData { entry_count, entries: entries.into() }))))
 }
 
-/// PCRs that were asked for, by bank.
-type SelectedSubjects = Vec<(Box<str>, Option<Vec<u32>>)>;
+/// PCRs by bank; `None` for a bank that is not wanted.
+type SelectedBanks = Vec<(Box<str>, Option<Vec<u32>>)>;
 
-fn selected_subjects(value: &Json) -> Option<SelectedSubjects> {
+fn selected_subjects(value: &Json) -> Option<SelectedBanks> {
     let numbers = |numbers: &Json| -> Option<Option<Vec<u32>>> {
         match numbers {
             Json::Null => Some(None),

@@ -4,7 +4,9 @@
 //! Differs from the reference in two points: keys of elliptic curves are taken, which its test of name prefixes never lets
 //! through, and only the bank that is signed with is selected, so that every quoted value is judged.
 
-use super::attestation::{AttestationItem, Challenge, Chosen, LogFormat, LogParameters, QuoteParameters};
+use super::attestation::{
+    AttestationItem, Challenge, Chosen, LogFormat, LogParameters, QuoteParameters,
+};
 use super::capabilities::{
     Capabilities, CertificationCapabilities, CertificationKey, EvidenceClass, EvidenceType, LogCapabilities,
     PartialAccess, Subjects,
@@ -78,6 +80,9 @@ pub fn negotiate(
     Ok(Negotiated { items: quote.into_iter().chain(uefi).chain(ima).collect(), boot_time })
 }
 
+/// Whether an offer of a quote does, in one respect.
+type Test<'t> = &'t dyn Fn(&CertificationCapabilities) -> bool;
+
 struct Negotiation<'a> {
     offer: &'a Offer,
     terms: &'a NegotiationTerms<'a>,
@@ -127,8 +132,7 @@ impl<'a> Negotiation<'a> {
         &self,
         mut offers: Vec<&'a CertificationCapabilities>,
     ) -> Result<&'a CertificationCapabilities, &'static str> {
-        #[allow(clippy::type_complexity, reason = "read once, beside its values")]
-        let tests: [(&dyn Fn(&CertificationCapabilities) -> bool, &'static str); 5] = [
+        let tests: [(Test<'_>, &'static str); 5] = [
             (&|offer| offer.component_version.as_deref() == Some("2.0"), "check 'component_version'"),
             (&|offer| !self.schemes(offer).is_empty(), "check 'signature_schemes'"),
             (&|offer| !self.hashes(offer).is_empty(), "check 'hash_algorithms'"),
@@ -200,8 +204,10 @@ impl<'a> Negotiation<'a> {
     fn parameters(&self, offer: &CertificationCapabilities, challenge: Challenge) -> Option<AttestationItem> {
         let key = self.keys(offer).next()?;
         let signature_scheme = self.schemes(offer).into_iter().find(|scheme| may_sign(key, *scheme))?;
-        let hash_algorithm =
-            self.hashes(offer).into_iter().find(|hash| may_hash(key, *hash) && self.has_required_pcrs(offer, *hash))?;
+        let hash_algorithm = self
+            .hashes(offer)
+            .into_iter()
+            .find(|hash| may_hash(key, *hash) && self.has_required_pcrs(offer, *hash))?;
         let required: Vec<u32> = self.terms.requirements.pcrs.iter().map(u32::from).collect();
         let selection = |bank: &str| (bank == hash_algorithm.name()).then(|| required.clone());
         let selected_subjects = match offer.available_subjects.as_ref()? {

@@ -1,6 +1,6 @@
 //! The database: one queue of transactions, each of which is there entirely or not at all, and a memory of what it promised.
 
-use keylime_engine::evidence::attestation::{Attestation, AttestationIndex, Stage};
+use keylime_engine::evidence::attestation::{Attestation, AttestationIndex};
 use keylime_engine::lifecycle::push_restore::StoredAttestation;
 use keylime_engine::lifecycle::{Facts, OperationalState, Presence, PushFacts};
 use std::collections::{BTreeMap, VecDeque};
