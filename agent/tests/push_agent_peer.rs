@@ -13,18 +13,20 @@ fn option(name: &str, value: &str) -> (String, String) {
 }
 
 /// The peer's servers in push mode and our agent, registered but not enrolled.
-fn started(verifier: &[(&str, &str)]) -> Stack {
+fn started(verifier: &[(&str, &str)], arguments: &[&str]) -> Stack {
     peer::ensure().unwrap();
     let mut stack = Stack::prepare(|settings| {
         settings.quote_interval = 2.0;
-        settings.verifier = vec![option("mode", "push")];
-        settings.verifier.extend(verifier.iter().map(|(name, value)| option(name, value)));
+        settings.verifier = verifier.iter().map(|(name, value)| option(name, value)).collect();
+        if !verifier.iter().any(|(name, _)| *name == "mode") {
+            settings.verifier.push(option("mode", "push"));
+        }
     })
     .unwrap();
     stack.start_verifier(Implementation::Peer).unwrap();
     stack.start_registrar(Implementation::Peer).unwrap();
     stack.start_emulator().unwrap();
-    stack.start_push_agent(&[]).unwrap_or_else(|error| panic!("{error}\n{}", stack.logs()));
+    stack.start_push_agent(arguments).unwrap_or_else(|error| panic!("{error}\n{}", stack.logs()));
     stack
 }
 
@@ -61,7 +63,7 @@ fn wait_for_count(stack: &Stack, count: i64) {
 
 #[test]
 fn life_under_the_peers_verifier() {
-    let mut stack = started(&[]);
+    let mut stack = started(&[], &[]);
     enrol(&stack, Implementation::Peer);
     wait_for_count(&stack, 2);
     stack.ima.append("/usr/bin/allowed", b"allowed").unwrap();
@@ -70,7 +72,7 @@ fn life_under_the_peers_verifier() {
     assert_eq!(record(&stack)["attestation_status"], "PASS");
 
     // The verifier forgets the nonces it handed out and reads the tokens back from its database.
-    stack.verifier.take().unwrap().terminate(Duration::from_secs(30)).unwrap();
+    stack.verifier.take().unwrap().kill();
     std::thread::sleep(Duration::from_secs(3));
     stack.start_verifier(Implementation::Peer).unwrap();
     let before = accepted(&stack);
@@ -85,7 +87,7 @@ fn life_under_the_peers_verifier() {
 
 #[test]
 fn ended_tokens_are_renewed_without_missing_an_attestation() {
-    let stack = started(&[("session_lifetime", "5"), ("extend_token_on_attestation", "False")]);
+    let stack = started(&[("session_lifetime", "5"), ("extend_token_on_attestation", "False")], &[]);
     enrol(&stack, Implementation::Ours);
     let output = || stack.agent.as_ref().unwrap().output();
     wait_for("renewal", &stack, || output().matches("session with the verifier established").count() >= 3);
@@ -93,4 +95,26 @@ fn ended_tokens_are_renewed_without_missing_an_attestation() {
     wait_for("attestation", &stack, || accepted(&stack) > before);
     assert!(output().contains("the token is no longer good"));
     assert_eq!(record(&stack)["attestation_status"], "PASS");
+}
+
+#[test]
+fn without_a_tpm_it_still_speaks_the_protocol_and_says_what_it_is() {
+    let stack = started(&[], &["--avoid-tpm"]);
+    enrol(&stack, Implementation::Ours);
+    wait_for_count(&stack, 2);
+    stack.ima.append("/usr/bin/later", b"later").unwrap();
+    let before = record(&stack)["attestation_count"].as_i64().unwrap();
+    wait_for_count(&stack, before + 2);
+    assert_eq!(record(&stack)["attestation_status"], "PASS");
+    assert!(stack.agent.as_ref().unwrap().output().contains("NO TPM IS USED"));
+}
+
+#[test]
+fn a_verifier_in_pull_mode_is_named_by_the_tenant() {
+    let stack = started(&[("mode", "pull")], &[]);
+    let policy = stack.write_json("policy.json", &ima_log::policy(&[])).unwrap();
+    let arguments = ["-c", "add", "--push-model", "--runtime-policy", &policy];
+    let added = stack.tenant(Implementation::Ours, &arguments).unwrap();
+    assert_eq!(added.code, Some(1), "{added:?}");
+    assert!(added.stdout.contains("mode = pull") || added.stderr.contains("mode = pull"), "{added:?}");
 }

@@ -102,6 +102,8 @@ impl Tpm for EsapiTpm {
     }
 
     fn endorsement_key(&mut self, request: &EndorsementKeyRequest) -> Result<EndorsementKey, TpmError> {
+        // A registration that is repeated loads it anew; the slot of the earlier one must not stay taken.
+        self.release_endorsement_key()?;
         self.with_room(|tpm| tpm.open_endorsement_key(request))
     }
 

@@ -67,7 +67,8 @@ async fn checked(
     let is_pushed = match settings.mode {
         Mode::Pull => false,
         Mode::Push => true,
-        Mode::Both => request.cloudagent_ip.is_none(),
+        // Tenants name the model; an agent without an address cannot be asked in any case.
+        Mode::Both => request.cloudagent_ip.is_none() || body["attestation_model"] == "push",
     };
     if is_pushed {
         // An agent that comes by itself is never asked, so its address is of no use.

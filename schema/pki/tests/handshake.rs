@@ -202,6 +202,25 @@ async fn a_server_of_another_authority_is_refused_unless_all_are_trusted() {
     assert!(connect(server(), tls::client(None, ServerTrust::All).unwrap()).await.is_success());
 }
 
+#[tokio::test]
+async fn host_names_are_compared_where_the_rule_says_so() {
+    let mut pki = Fixture::new();
+    // The name every test asks for.
+    let asked = "not.the.name.in.the.certificate".to_owned();
+    let named = identity(&pki.authority.issue_for("server", &[asked], &[], None, None).unwrap());
+    let unnamed = pki.issue("server2", None);
+    for (server, accepted) in [(named, true), (unnamed, false)] {
+        let server = tls::no_client_auth(server).unwrap();
+        let trust = ServerTrust::AuthoritiesAndName(pki.ca());
+        let outcome = connect(server, tls::client(None, trust).unwrap()).await;
+        assert_eq!(outcome.is_success(), accepted);
+    }
+    let foreign = Fixture::new().issue("not.the.name.in.the.certificate", None);
+    let trust = ServerTrust::AuthoritiesAndName(pki.ca());
+    let outcome = connect(tls::no_client_auth(foreign).unwrap(), tls::client(None, trust).unwrap()).await;
+    assert!(!outcome.is_success());
+}
+
 #[test]
 fn unusable_configurations_are_refused() {
     let mut pki = Fixture::new();

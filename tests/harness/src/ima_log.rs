@@ -82,7 +82,7 @@ pub fn policy(files: &[(&str, &[u8])]) -> Value {
         digests[*name] = json!([sha256_hex(content)]);
     }
     json!({
-        "meta": { "version": 1, "generator": 0, "timestamp": "2026-01-01 00:00:00.000000" },
+        "meta": { "version": 1, "generator": 3, "timestamp": "2026-01-01 00:00:00.000000" },
         "release": 0,
         "digests": digests,
         "excludes": [],
