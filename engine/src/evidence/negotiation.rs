@@ -4,9 +4,7 @@
 //! Differs from the reference in two points: keys of elliptic curves are taken, which its test of name prefixes never lets
 //! through, and only the bank that is signed with is selected, so that every quoted value is judged.
 
-use super::attestation::{
-    AttestationItem, Challenge, Chosen, LogFormat, LogParameters, QuoteParameters,
-};
+use super::attestation::{AttestationItem, Challenge, Chosen, LogFormat, LogParameters, QuoteParameters};
 use super::capabilities::{
     Capabilities, CertificationCapabilities, CertificationKey, EvidenceClass, EvidenceType, LogCapabilities,
     PartialAccess, Subjects,
@@ -204,10 +202,8 @@ impl<'a> Negotiation<'a> {
     fn parameters(&self, offer: &CertificationCapabilities, challenge: Challenge) -> Option<AttestationItem> {
         let key = self.keys(offer).next()?;
         let signature_scheme = self.schemes(offer).into_iter().find(|scheme| may_sign(key, *scheme))?;
-        let hash_algorithm = self
-            .hashes(offer)
-            .into_iter()
-            .find(|hash| may_hash(key, *hash) && self.has_required_pcrs(offer, *hash))?;
+        let hash_algorithm =
+            self.hashes(offer).into_iter().find(|hash| may_hash(key, *hash) && self.has_required_pcrs(offer, *hash))?;
         let required: Vec<u32> = self.terms.requirements.pcrs.iter().map(u32::from).collect();
         let selection = |bank: &str| (bank == hash_algorithm.name()).then(|| required.clone());
         let selected_subjects = match offer.available_subjects.as_ref()? {

@@ -147,6 +147,17 @@ const DIFF: Parser = Parser {
     ..Parser::new("keylime-policy diff", &[OptionSpec::help(), JSON])
 };
 
+const LINT: Parser = Parser {
+    description: "Tells what in a policy cannot work as it was meant: digests nothing can match, patterns that exclude \
+                  everything, keys that cannot be read. Ends with 0 when there are no errors or warnings, 1 when there \
+                  are, 2 when the policy cannot be read.",
+    positionals: &[Positional { name: "POLICY", help: "a runtime policy, signed or not" }],
+    epilogue: "examples:\n  \
+        keylime-policy lint policy.json\n  \
+        keylime-policy lint --json signed.json | jq '.findings[] | select(.weight == \"error\")'\n",
+    ..Parser::new("keylime-policy lint", &[OptionSpec::help(), JSON])
+};
+
 const TEST: Parser = Parser {
     description: "Tells whether a measurement list would pass under a policy, and if not, why and what to add. Ends with \
                   0 when it passes, 1 when not, 2 when a file cannot be read.",
@@ -180,7 +191,10 @@ pub const KEYLIME_POLICY: Command = Command {
             summary: "create runtime or measured boot policy",
             parser: Parser::new("keylime-policy create", &[OptionSpec::help()]),
             title: "create",
-            children: &[Command::leaf("runtime", "create runtime policies", CREATE_RUNTIME)],
+            children: &[
+                Command::leaf("runtime", "create runtime policies", CREATE_RUNTIME),
+                Command::leaf("measured-boot", "create measured boot reference state policy", CREATE_MEASURED_BOOT),
+            ],
             need: Need::Required,
         },
         Command {
@@ -192,9 +206,45 @@ pub const KEYLIME_POLICY: Command = Command {
             need: Need::Required,
         },
         Command::leaf("diff", "compare two runtime policies", DIFF),
+        Command::leaf("lint", "look for what cannot work in a runtime policy", LINT),
         Command::leaf("test", "try a runtime policy on a measurement list", TEST),
     ],
     need: Need::Optional,
+};
+
+/// `create_mb_refstate`.
+pub const CREATE_MB_REFSTATE: Parser = Parser {
+    description: "Makes a reference state for the measured boot policy from a machine's boot log",
+    positionals: &[
+        Positional { name: "eventlog_file", help: "binary boot log" },
+        Positional { name: "mb_refstate", help: "file for the reference state" },
+    ],
+    ..Parser::new("create_mb_refstate", &[OptionSpec::help(), WITHOUT_SECURE_BOOT])
+};
+
+const WITHOUT_SECURE_BOOT: OptionSpec = OptionSpec::flag(
+    &["--without-secureboot", "-i"],
+    "without_secureboot",
+    "take a log of a machine without secure boot, too",
+);
+
+const CREATE_MEASURED_BOOT: Parser = Parser {
+    epilogue: "example:\n  \
+        keylime-policy create measured-boot -e /sys/kernel/security/tpm0/binary_bios_measurements -o state.json\n",
+    ..Parser::new(
+        "keylime-policy create measured-boot",
+        &[
+            OptionSpec::help(),
+            OptionSpec::value(
+                &["-e", "--eventlog-file"],
+                "eventlog_file",
+                "binary boot log, usually /sys/kernel/security/tpm0/binary_bios_measurements",
+            )
+            .required(),
+            WITHOUT_SECURE_BOOT,
+            OptionSpec::value(&["-o", "--output"], "output", "file for the reference state, - for standard output"),
+        ],
+    )
 };
 
 /// `keylime_sign_runtime_policy`.

@@ -1,9 +1,14 @@
 //! The tools by name, and how each ends.
 
-use crate::command_line::{CONVERT_RUNTIME_POLICY, CREATE_POLICY, KEYLIME_POLICY, SIGN_RUNTIME_POLICY};
+use crate::command_line::{
+    CONVERT_RUNTIME_POLICY, CREATE_MB_REFSTATE, CREATE_POLICY, KEYLIME_POLICY, SIGN_RUNTIME_POLICY,
+};
 use crate::environment::{Console, Environment};
 use crate::error::ToolError;
-use crate::{convert_runtime_policy, create_policy, create_runtime, policy_difference, policy_trial, sign_runtime};
+use crate::{
+    convert_runtime_policy, create_measured_boot, create_policy, create_runtime, policy_difference, policy_lint,
+    policy_trial, sign_runtime,
+};
 use keylime_arguments::{Matches, Parser, Stop};
 use std::io::Write;
 
@@ -18,6 +23,8 @@ pub enum Program {
     ConvertRuntimePolicy,
     /// `keylime_sign_runtime_policy`.
     SignRuntimePolicy,
+    /// `create_mb_refstate`.
+    CreateMbRefstate,
 }
 
 /// Exit code of success.
@@ -55,6 +62,7 @@ pub fn run(
         Program::CreatePolicy => CREATE.run(arguments, environment, &mut console),
         Program::ConvertRuntimePolicy => CONVERT.run(arguments, environment, &mut console),
         Program::SignRuntimePolicy => SIGN.run(arguments, environment, &mut console),
+        Program::CreateMbRefstate => REFERENCE_STATE.run(arguments, environment, &mut console),
     };
     match console.stdout.flush() {
         Ok(()) => code,
@@ -74,8 +82,10 @@ fn keylime_policy(arguments: &[String], environment: &Environment, console: &mut
     let matches = &selection.matches;
     let result = match selection.path[..] {
         ["create", "runtime"] => create_runtime::run(matches, environment, console),
+        ["create", "measured-boot"] => create_measured_boot::run(matches, environment, console),
         ["sign", "runtime"] => sign_runtime::run(matches, environment, console),
         ["diff"] => return looked(policy_difference::run(matches, environment, console), console),
+        ["lint"] => return looked(policy_lint::run(matches, environment, console), console),
         ["test"] => return looked(policy_trial::run(matches, environment, console), console),
         _ => match KEYLIME_POLICY.parse(&["-h".to_owned()], environment.columns) {
             Err(stop) => return stopped(stop, console),
@@ -129,6 +139,9 @@ const CREATE: OlderTool = OlderTool { parser: CREATE_POLICY, run: create_policy:
 
 const CONVERT: OlderTool =
     OlderTool { parser: CONVERT_RUNTIME_POLICY, run: convert_runtime_policy::run, manners: Manners::Chatty };
+
+const REFERENCE_STATE: OlderTool =
+    OlderTool { parser: CREATE_MB_REFSTATE, run: create_measured_boot::run_script, manners: Manners::Usual };
 
 const SIGN: OlderTool =
     OlderTool { parser: SIGN_RUNTIME_POLICY, run: sign_runtime::run_legacy, manners: Manners::Chatty };

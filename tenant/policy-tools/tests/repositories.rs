@@ -139,6 +139,22 @@ fn signed_metadata_must_verify() {
 }
 
 #[test]
+fn openpgp_signatures_of_metadata_must_verify() {
+    let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../engine/tests/data/openpgp");
+    let repository = repository();
+    let metadata = repository.path().join("repodata");
+    fs::copy(data.join("body.txt"), metadata.join("repomd.xml")).unwrap();
+    fs::copy(data.join("rsa.asc"), metadata.join("repomd.xml.asc")).unwrap();
+    fs::copy(data.join("rsa.pub"), metadata.join("repomd.xml.key")).unwrap();
+    let place = repository.path().to_str().unwrap();
+    let made = create("--local-rpm-repo", place);
+    assert_eq!((made.exit, made.messages.as_str()), (0, ""));
+    check_digests(&made.policy);
+    fs::copy(data.join("ed25519.pub"), metadata.join("repomd.xml.key")).unwrap();
+    assert_eq!(create("--local-rpm-repo", place).exit, 1);
+}
+
+#[test]
 fn only_headers_are_fetched_from_servers_that_can_send_ranges() {
     let repository = repository();
     for manners in [Manners::Ranges, Manners::WholeFiles] {

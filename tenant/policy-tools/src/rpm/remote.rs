@@ -109,8 +109,11 @@ impl Repository {
         }
         let response = self.agent.get(url.as_str()).call();
         let response = response.map_err(|error| RepositoryError::Unreachable(url.to_string(), error.to_string()))?;
-        if response.status() != 200 {
-            return Ok(None);
+        match response.status().as_u16() {
+            200 => {}
+            403 | 404 | 410 => return Ok(None),
+            // A signature that a server fails to send is not one that it does not have.
+            status => return Err(RepositoryError::Unreachable(url.to_string(), format!("HTTP status {status}"))),
         }
         response.into_body().into_reader().take(MAX_METADATA).read_to_end(&mut bytes).map_err(unreadable)?;
         Ok(Some(bytes))

@@ -1,19 +1,14 @@
 //! Signatures of a repository's metadata.
 
 use super::RepositoryError;
-use keylime_engine::algorithm::HashAlgorithm;
-use keylime_engine::ima::file_signature::SignatureHash;
-use keylime_engine::ima::key_reading::read_public_pem;
+use keylime_engine::policy::detached_signature::verify_detached;
+use time::OffsetDateTime;
 
-/// Verifies that the metadata are signed by the key beside them.
+/// Verifies that the metadata are signed by the key beside them, with OpenPGP or ECDSA.
 ///
 /// # Errors
 /// [`RepositoryError::Untrusted`].
 pub fn verify(key: &[u8], signature: &[u8], metadata: &[u8]) -> Result<(), RepositoryError> {
-    let key = read_public_pem(key).map_err(|error| RepositoryError::Untrusted(error.to_string()))?;
-    let digest = HashAlgorithm::Sha256.digest(&[metadata]);
-    if key.is_elliptic() && key.verifies(SignatureHash::Sha256, digest.as_bytes(), signature) {
-        return Ok(());
-    }
-    Err(RepositoryError::Untrusted("the signature does not verify".to_owned()))
+    let now = u64::try_from(OffsetDateTime::now_utc().unix_timestamp()).unwrap_or_default();
+    verify_detached(key, signature, metadata, now).map_err(|error| RepositoryError::Untrusted(error.to_string()))
 }
