@@ -1,4 +1,5 @@
 use super::*;
+use crate::measured_boot::policy::BootPolicies;
 
 const LOG: &[u8] = include_bytes!("../../../tests/data/boot/sb_base.bin");
 const STATE: &str = include_str!("../../../tests/data/boot/refstate_sb_base.json");
