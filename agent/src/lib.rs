@@ -23,6 +23,7 @@ pub mod api_version;
 pub mod boot_log;
 pub mod certificate;
 pub mod configuration;
+pub mod device_identity;
 pub mod device_keys;
 pub mod identity;
 pub mod ima_emulator;

@@ -18,6 +18,7 @@ use keylime_agent::pull::state::{AgentState, PayloadRule};
 use keylime_agent::revocation::actions::ActionRunner;
 use keylime_agent::revocation::worker::RevocationWorker;
 use keylime_agent::tpm::credential_blob::CredentialBlob;
+use keylime_agent::tpm::device_identity::{DeviceIdentity, DeviceIdentityRequest};
 use keylime_agent::tpm::{
     AttestationKey, AttestationKeyRequest, Certification, EndorsementKey, EndorsementKeyRequest, KeyAlgorithm, Quote,
     QuoteRequest, SigningAlgorithm, Tpm, TpmError, TpmOwner, pcr,
@@ -61,6 +62,10 @@ impl Tpm for PaperTpm {
             signature: Vec::new(),
             pcrs: PcrBank::from_values(request.bank, values),
         })
+    }
+
+    fn prove_device_identity(&mut self, _: &DeviceIdentityRequest) -> Result<DeviceIdentity, TpmError> {
+        Err(TpmError::KeyNotLoaded("device identity key"))
     }
 
     fn certify_attestation_key(&mut self, _: &[u8]) -> Result<Certification, TpmError> {

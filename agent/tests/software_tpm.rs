@@ -6,6 +6,9 @@ use keylime_agent::tpm::{
     TpmError,
 };
 use keylime_engine::algorithm::{Digest, HashAlgorithm};
+use keylime_engine::identity::attestation_key::AttestationKey;
+use keylime_engine::identity::certification::{CertificationExpectation, QualifyingData, verify_certification};
+use keylime_engine::tpm::name::TpmName;
 use keylime_harness::swtpm::{Manufacture, SoftwareTpm};
 
 fn endorsement(algorithm: KeyAlgorithm) -> EndorsementKeyRequest {
@@ -39,13 +42,24 @@ fn every_key_kind_makes_quotes() {
         let key = tpm.attestation_key(&request).unwrap();
         assert_eq!(key.origin, KeyOrigin::Created);
         let again = tpm.attestation_key(&AttestationKeyRequest { stored: Some(key.blobs.clone()), ..request }).unwrap();
-        assert_eq!((again.origin, again.blobs), (KeyOrigin::Stored, key.blobs));
+        assert_eq!((again.origin, again.blobs), (KeyOrigin::Stored, key.blobs.clone()));
 
         let quote = tpm.quote(&quote_of(0x401, hash)).unwrap();
         assert_eq!(quote.pcrs.iter().map(|(index, _)| index).collect::<Vec<_>>(), [0, 10, 16], "{algorithm}");
         let zero = Digest::filled(0, hash.digest_len());
         let expected = hash.digest(&[zero.as_bytes(), hash.digest(&[b"payload key"]).as_bytes()]);
         assert_eq!(quote.pcrs.get(16), Some(&expected), "{algorithm}");
+
+        let proof = tpm.certify_attestation_key(b"challenge").unwrap();
+        let public = u16::try_from(key.blobs.public.len()).unwrap().to_be_bytes();
+        let signer = AttestationKey::from_tpm2b(&[&public[..], &key.blobs.public].concat()).unwrap();
+        let name = TpmName::of_public_area(hash, &key.blobs.public);
+        let qualifying = QualifyingData::Exact(b"challenge");
+        let expected = CertificationExpectation { certified: &name, qualifying, scheme: None, hash: Some(hash) };
+        // SHA-1 on P-521 makes quotes, but is refused as a proof.
+        if hash != HashAlgorithm::Sha1 {
+            verify_certification(&proof.attest, &proof.signature, &signer, &expected).unwrap();
+        }
         tpm.release_endorsement_key().unwrap();
         drop(tpm);
         tpm = EsapiTpm::open(&swtpm.tcti(), b"").unwrap();

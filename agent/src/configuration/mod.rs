@@ -1,6 +1,7 @@
 //! The agents' configuration: TOML files in layers, environment variables over them (`config.md` §8, `agent-api.md` §7).
 
 pub mod address;
+pub mod device_identity_settings;
 pub mod layers;
 pub mod list_syntax;
 pub mod push_settings;

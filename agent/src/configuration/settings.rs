@@ -8,6 +8,7 @@ use keylime_engine::algorithm::HashAlgorithm;
 use crate::api_version::{ApiVersion, enabled_versions};
 use crate::configuration::ConfigurationError;
 use crate::configuration::address::parse_host;
+use crate::configuration::device_identity_settings::DeviceIdentitySettings;
 use crate::configuration::layers::{Environment, Layers};
 use crate::configuration::list_syntax::parse_list;
 use crate::configuration::value::Value;
@@ -89,8 +90,8 @@ pub struct TpmSettings {
     pub ek_handle: Option<u32>,
     /// Password of the endorsement hierarchy as written, may be empty.
     pub owner_password: String,
-    /// Whether device identity keys are asked for.
-    pub enable_iak_idevid: bool,
+    /// Device identity keys, if they are used.
+    pub device_identity: Option<DeviceIdentitySettings>,
 }
 
 /// Options of key delivery and payload.
@@ -178,7 +179,7 @@ impl AgentSettings {
             registrar_ip: host(layers, "registrar_ip")?,
             registrar_port: layers.number("registrar_port", 8890)?,
             keys: key_settings(layers, &keylime_dir)?,
-            tpm: tpm_settings(layers)?,
+            tpm: tpm_settings(layers, &keylime_dir)?,
             payload: payload_settings(layers)?,
             revocation: revocation_settings(layers, &keylime_dir)?,
             backoff: BackoffSettings {
@@ -241,14 +242,14 @@ fn key_settings(layers: &Layers, base: &Path) -> Result<KeySettings, Configurati
     })
 }
 
-fn tpm_settings(layers: &Layers) -> Result<TpmSettings, ConfigurationError> {
+fn tpm_settings(layers: &Layers, base: &Path) -> Result<TpmSettings, ConfigurationError> {
     Ok(TpmSettings {
         hash: named(layers, "tpm_hash_alg", "sha256", HashAlgorithm::from_name)?,
         encryption: named(layers, "tpm_encryption_alg", "rsa", KeyAlgorithm::from_name)?,
         signing: named(layers, "tpm_signing_alg", "rsassa", SigningAlgorithm::from_name)?,
-        ek_handle: named(layers, "ek_handle", "generate", ek_handle)?,
+        ek_handle: named(layers, "ek_handle", "generate", handle)?,
         owner_password: layers.text("tpm_ownerpassword", ""),
-        enable_iak_idevid: layers.boolean("enable_iak_idevid", false)?,
+        device_identity: DeviceIdentitySettings::read(layers, base)?,
     })
 }
 
@@ -304,7 +305,7 @@ pub(super) fn file(layers: &Layers, option: &str, base: &Path, default: &str) ->
 }
 
 /// A file option: `default` or nothing is the default name below `base`; a relative path is below `base` too.
-fn located(text: &str, base: &Path, default: &str) -> PathBuf {
+pub(super) fn located(text: &str, base: &Path, default: &str) -> PathBuf {
     base.join(if text.is_empty() || text == "default" { default } else { text })
 }
 
@@ -317,7 +318,7 @@ fn file_name(layers: &Layers, option: &'static str, default: &str) -> Result<Str
 }
 
 /// `generate` or nothing makes a key, anything else is a hexadecimal handle.
-fn ek_handle(text: &str) -> Option<Option<u32>> {
+pub(super) fn handle(text: &str) -> Option<Option<u32>> {
     if text.is_empty() || text == "generate" {
         return Some(None);
     }

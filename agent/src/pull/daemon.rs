@@ -38,14 +38,6 @@ pub enum DaemonError {
     /// The configuration cannot be used.
     #[error("configuration: {0}")]
     Configuration(#[from] ConfigurationError),
-    /// An option asks for something this agent does not do.
-    #[error("option {option} is not supported: {reason}")]
-    Unsupported {
-        /// The option.
-        option: &'static str,
-        /// Why.
-        reason: &'static str,
-    },
     /// No id.
     #[error("{0}")]
     Identifier(#[from] IdentifierError),
@@ -104,12 +96,6 @@ struct Prepared {
 /// # Errors
 /// See [`DaemonError`]; everything before the server is fatal.
 pub fn run(settings: AgentSettings) -> Result<(), DaemonError> {
-    if settings.tpm.enable_iak_idevid {
-        return Err(DaemonError::Unsupported {
-            option: "enable_iak_idevid",
-            reason: "this agent does not provide device identity keys",
-        });
-    }
     let prepared = prepare(&settings)?;
     let password = password_bytes(&settings.tpm.owner_password)?;
     let tcti = default_tcti();
@@ -207,7 +193,8 @@ async fn register(
         &settings.contact_ip,
         settings.contact_port,
     );
-    registrar.register(agent_id, &body, &settings.api_versions, tpm).await?;
+    let device_identity = settings.tpm.device_identity.as_ref();
+    registrar.register(agent_id, &body, &settings.api_versions, tpm, device_identity).await?;
     Ok(())
 }
 

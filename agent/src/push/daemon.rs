@@ -68,14 +68,6 @@ pub enum PushError {
     /// The configuration cannot be used.
     #[error("configuration: {0}")]
     Configuration(#[from] ConfigurationError),
-    /// An option asks for something this agent does not do.
-    #[error("option {option} is not supported: {reason}")]
-    Unsupported {
-        /// The option.
-        option: &'static str,
-        /// Why.
-        reason: &'static str,
-    },
     /// No id.
     #[error("{0}")]
     Identifier(#[from] IdentifierError),
@@ -119,12 +111,6 @@ pub enum PushError {
 /// See [`PushError`]; only what makes every attempt hopeless ends the agent.
 pub fn run(mut options: PushOptions) -> Result<(), PushError> {
     let settings = &mut options.settings;
-    if settings.agent.tpm.enable_iak_idevid {
-        return Err(PushError::Unsupported {
-            option: "enable_iak_idevid",
-            reason: "this agent does not provide device identity keys",
-        });
-    }
     let identifier = match &options.agent_identifier {
         Some(text) => Identifier::from_command_line(text)?,
         None => Identifier::from_option(&settings.agent.uuid)?,
@@ -280,11 +266,12 @@ impl PushAgent {
 
     async fn register(&self) -> Result<(), RegistrationError> {
         let agent = &self.settings.agent;
-        // Also frees nothing but its own slot: the registration releases it again.
+        // The registration frees its slot again.
         let endorsement = open_endorsement_key(agent, &self.tpm).await?;
         let body = RegistrationBody::new(&self.key.public, &endorsement, None, &agent.contact_ip, agent.contact_port);
         let versions = &self.settings.registrar_api_versions;
-        self.registrar.register(self.agent_id(), &body, versions, &self.tpm).await.map(|_| ())
+        let device_identity = agent.tpm.device_identity.as_ref();
+        self.registrar.register(self.agent_id(), &body, versions, &self.tpm, device_identity).await.map(|_| ())
     }
 
     async fn authenticate(&mut self) -> Outcome {

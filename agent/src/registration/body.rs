@@ -4,6 +4,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::Serialize;
 
+use crate::device_identity::DeviceIdentityMembers;
 use crate::pem;
 use crate::tpm::EndorsementKey;
 
@@ -16,10 +17,22 @@ pub struct RegistrationBody {
     pub ek_tpm: String,
     /// The EK certificate and its chain in PEM; empty when the TPM has none.
     pub ekcert: String,
+    /// Base64 of the IAK's certification of the attestation key.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub iak_attest: Option<String>,
     /// Base64 DER of the IAK's certificate.
     pub iak_cert: Option<String>,
+    /// Base64 of the IAK's signature of that certification.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub iak_sign: Option<String>,
+    /// Base64 of the IAK's TPM2B_PUBLIC.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub iak_tpm: Option<String>,
     /// Base64 DER of the IDevID's certificate.
     pub idevid_cert: Option<String>,
+    /// Base64 of the IDevID's TPM2B_PUBLIC.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub idevid_tpm: Option<String>,
     /// Where verifier and tenant reach the agent.
     pub ip: String,
     /// PEM of the server certificate, or `disabled`.
@@ -36,11 +49,31 @@ impl RegistrationBody {
             aik_tpm: tpm2b(attestation_public),
             ek_tpm: tpm2b(&key.public),
             ekcert: certificates(key),
+            iak_attest: None,
             iak_cert: None,
+            iak_sign: None,
+            iak_tpm: None,
             idevid_cert: None,
+            idevid_tpm: None,
             ip: ip.to_owned(),
             mtls_cert: mtls_cert.unwrap_or("disabled").to_owned(),
             port,
+        }
+    }
+}
+
+impl RegistrationBody {
+    /// The same registration with device identity keys.
+    #[must_use]
+    pub fn with_device_identity(self, identity: DeviceIdentityMembers) -> Self {
+        Self {
+            iak_attest: Some(identity.iak_attest),
+            iak_cert: identity.iak_cert,
+            iak_sign: Some(identity.iak_sign),
+            iak_tpm: Some(identity.iak_tpm),
+            idevid_cert: identity.idevid_cert,
+            idevid_tpm: Some(identity.idevid_tpm),
+            ..self
         }
     }
 }

@@ -11,6 +11,8 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use crate::api_version::ApiVersion;
+use crate::configuration::device_identity_settings::DeviceIdentitySettings;
+use crate::device_identity::{DeviceIdentityError, IdForm, prove};
 use crate::registration::body::RegistrationBody;
 use crate::registration::resilient_client::{RequestError, ResilientClient};
 use crate::registration::version_choice::RegistrarVersions;
@@ -71,6 +73,9 @@ pub enum RegistrationError {
     /// The challenge is malformed.
     #[error("{0}")]
     Challenge(#[from] InvalidCredentialBlob),
+    /// The device identity keys cannot be used.
+    #[error("{0}")]
+    DeviceIdentity(#[from] DeviceIdentityError),
     /// The TPM did not solve the challenge.
     #[error("{0}")]
     Tpm(#[from] TpmError),
@@ -96,7 +101,7 @@ impl RegistrarClient {
         Self { client, base }
     }
 
-    /// Registers and activates; answers the API version that worked.
+    /// Registers and activates, with device identity keys if there are settings for them; answers the API version that worked.
     ///
     /// # Errors
     /// See [`RegistrationError`].
@@ -106,9 +111,17 @@ impl RegistrarClient {
         body: &RegistrationBody,
         enabled: &[ApiVersion],
         tpm: &TpmHandle,
+        device_identity: Option<&DeviceIdentitySettings>,
     ) -> Result<ApiVersion, RegistrationError> {
         let versions = self.versions().await?;
-        let (version, challenge) = self.request_challenge(id, body, enabled, &versions).await?;
+        let body = match device_identity {
+            None => body.clone(),
+            Some(settings) => {
+                let members = prove(settings, tpm, id, id_form(&versions)).await?;
+                body.clone().with_device_identity(members)
+            }
+        };
+        let (version, challenge) = self.request_challenge(id, &body, enabled, &versions).await?;
         tracing::info!(target: "keylime.agent", "SUCCESS: Agent {id} registered");
         let tag = solve(tpm, id, &challenge).await?;
         self.activate(id, version, &tag).await?;
@@ -187,6 +200,16 @@ impl RegistrarClient {
 fn read<T: for<'de> Deserialize<'de>>(url: &str, body: &[u8]) -> Result<T, RegistrationError> {
     serde_json::from_slice(body)
         .map_err(|error| RegistrationError::Answer { url: url.to_owned(), reason: error.to_string() })
+}
+
+/// Registrars that list version 2.6 know the hashed form; TPMs take it whatever the id is.
+fn id_form(versions: &RegistrarVersions) -> IdForm {
+    match versions {
+        RegistrarVersions::Known { supported, .. } if supported.iter().any(|version| version == "2.6") => {
+            IdForm::Hashed
+        }
+        RegistrarVersions::Known { .. } | RegistrarVersions::Unknown => IdForm::Plain,
+    }
 }
 
 fn joined(versions: &[ApiVersion]) -> String {

@@ -11,6 +11,7 @@ use tss_esapi::structures::{Auth, CapabilityData};
 use tss_esapi::{Context, TctiNameConf};
 
 use crate::tpm::credential_blob::CredentialBlob;
+use crate::tpm::device_identity::{DeviceIdentity, DeviceIdentityRequest};
 use crate::tpm::{
     AttestationKey, AttestationKeyRequest, Certification, EndorsementKey, EndorsementKeyRequest, Quote, QuoteRequest,
     Tpm, TpmError,
@@ -133,6 +134,11 @@ impl Tpm for EsapiTpm {
 
     fn certify_attestation_key(&mut self, qualifying_data: &[u8]) -> Result<Certification, TpmError> {
         self.certify_own_key(qualifying_data)
+    }
+
+    fn prove_device_identity(&mut self, request: &DeviceIdentityRequest) -> Result<DeviceIdentity, TpmError> {
+        // Making room would free the attestation key as well, and this needs it.
+        self.prove_with_device_keys(request)
     }
 }
 

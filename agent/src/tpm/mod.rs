@@ -7,6 +7,7 @@
 pub mod attestation_key;
 mod certify;
 pub mod credential_blob;
+pub mod device_identity;
 pub mod ek_certificate;
 pub mod endorsement_key;
 pub mod esapi;
@@ -27,6 +28,7 @@ pub use key_algorithm::{KeyAlgorithm, SigningAlgorithm};
 pub use owner::{TpmHandle, TpmOwner};
 
 use crate::tpm::credential_blob::CredentialBlob;
+use crate::tpm::device_identity::{DeviceIdentity, DeviceIdentityRequest};
 
 /// The commands an agent gives its TPM.
 pub trait Tpm {
@@ -71,6 +73,12 @@ pub trait Tpm {
     /// # Errors
     /// No attestation key is loaded, the data is longer than a TPM takes, or the TPM refused.
     fn certify_attestation_key(&mut self, qualifying_data: &[u8]) -> Result<Certification, TpmError>;
+
+    /// Makes or finds the device identity keys and lets the IAK certify the loaded attestation key.
+    ///
+    /// # Errors
+    /// No attestation key is loaded, there is no such template or handle, or the TPM refused.
+    fn prove_device_identity(&mut self, request: &DeviceIdentityRequest) -> Result<DeviceIdentity, TpmError>;
 }
 
 /// What TPM2_Certify answers.

@@ -20,6 +20,7 @@ use crate::ima_emulator::position::extension;
 use crate::measurement_logs::MeasurementLogs;
 use crate::private_file;
 use crate::tpm::credential_blob::CredentialBlob;
+use crate::tpm::device_identity::{DeviceIdentity, DeviceIdentityRequest};
 use crate::tpm::{
     AttestationKey, AttestationKeyRequest, Certification, EndorsementKey, EndorsementKeyRequest, KeyAlgorithm,
     KeyOrigin, Quote, QuoteRequest, SigningAlgorithm, StoredKey, Tpm, TpmError,
@@ -194,6 +195,10 @@ impl Tpm for SoftwareTpm {
         self.follow_ima_list()?;
         let (attestation, pcrs) = self.loaded()?.tpm.quote(request.bank, mask, &request.qualifying_data)?;
         Ok(Quote { attest: attestation.attest, signature: attestation.signature, pcrs })
+    }
+
+    fn prove_device_identity(&mut self, _: &DeviceIdentityRequest) -> Result<DeviceIdentity, TpmError> {
+        Err(TpmError::KeyNotLoaded("device identity key"))
     }
 
     fn certify_attestation_key(&mut self, qualifying_data: &[u8]) -> Result<Certification, TpmError> {
