@@ -58,7 +58,7 @@ fn every_key_kind_makes_quotes() {
         let expected = CertificationExpectation { certified: &name, qualifying, scheme: None, hash: Some(hash) };
         // SHA-1 on P-521 makes quotes, but is refused as a proof.
         if hash != HashAlgorithm::Sha1 {
-            verify_certification(&proof.attest, &proof.signature, &signer, &expected).unwrap();
+            assert!(verify_certification(&proof.attest, &proof.signature, &signer, &expected).is_ok(), "{algorithm}");
         }
         tpm.release_endorsement_key().unwrap();
         drop(tpm);
