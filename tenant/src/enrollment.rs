@@ -386,6 +386,10 @@ impl Enrollment {
             ),
             other => {
                 error!(target: "keylime.tenant", "Response code {other}: {}", printable(&reply.status_text()));
+                // What only a verifier demands that asks its agents.
+                if self.plan.model == AttestationModel::Push && reply.status_text().contains("mTLS certificate") {
+                    error!(target: "keylime.tenant", "{}", AttestationModel::Pull.mismatch(verifier));
+                }
                 let body = reply.json().map(|body| python_repr::repr(&body));
                 let body = body.unwrap_or_else(|| printable(&String::from_utf8_lossy(&reply.body)));
                 format!("POST command response: {other} Unexpected response from {verifier}: {body}")

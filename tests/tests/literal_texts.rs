@@ -30,7 +30,7 @@ const TEXTS: [(&str, &str); 32] = [
     ("agent", "Starting server with API versions: "),
     ("agent", "SUCCESS: Agent {id} registered"),
     ("agent", "SUCCESS: Agent {id} activated"),
-    ("add", "\"operational_state\": \"Get Quote\""),
+    ("cvstatus", "\"operational_state\": \"Get Quote\""),
     ("add", "Agent {id} (127.0.0.1:"),
     ("cvlist", "{\"uuids\": [[\"{id}\"]]}"),
     ("reglist", "{\"uuids\": [\"{id}\"]}"),

@@ -44,7 +44,7 @@ mod tests {
     #[test]
     fn nodes_in_texts_do_not_count() {
         assert_eq!(json_nodes(br#""a,[{\",[""#), 1);
-        assert_eq!(json_nodes(br#"{"a\\":[1,2,{}],"b":null}"#), 8);
+        assert_eq!(json_nodes(br#"{"a\\":[1,2,{}],"b":null}"#), 9);
         for unfinished in [&b""[..], b"\"", b"\"\\", b"\"\\\""] {
             assert_eq!(json_nodes(unfinished), 1);
         }

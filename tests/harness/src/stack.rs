@@ -182,7 +182,10 @@ impl Stack {
         let mut command = self.command(&binaries::path("keylime_ima_emulator"));
         command.args(["--hash_algs", "sha256", "--ima-hash-alg", "sha1", "--ima-log"]).arg(self.ima.path());
         let mut child = Guarded::spawn("IMA emulator", &mut command, &self.dir.path().join("emulator.log"))?;
-        child.wait_for_output("boot_aggregate", START_LIMIT)?;
+        // Until then the list is ahead of the PCR, which no kernel's list ever is.
+        let list = std::fs::read_to_string(self.ima.path())?;
+        let last = list.lines().last().and_then(|line| line.rsplit(' ').next()).unwrap_or("boot_aggregate");
+        child.wait_for_output(&format!(" for {last}"), START_LIMIT)?;
         self.emulator = Some(child);
         Ok(())
     }

@@ -73,7 +73,7 @@ fn line(chance: &mut Chance, recorded: &[String], log_hash: HashAlgorithm) -> St
             }
         }
     };
-    let made = if chance.once_in(12) { chance.edited(&made, "0123456789abcdef :\t\ré%/") } else { made };
+    let made = if chance.once_in(12) { chance.edited(&made, "0123456789abcdef :\t\r%/") } else { made };
     if chance.once_in(10) { made } else { with_right_hash(&made, log_hash) }
 }
 

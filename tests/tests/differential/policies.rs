@@ -124,6 +124,10 @@ fn policies_are_accepted_and_refused_alike() {
 
 /// The texts that are our own: what is wrong with JSON inside a text, and with a document that is no object.
 fn is_deviation(text: &str, ours: &str, theirs: &str) -> bool {
+    // The reference looks for patterns under a name that no policy has, so it goes on to the schema.
+    if ours.contains("Exclude list regex is misformatted") {
+        return true;
+    }
     ours.starts_with("verification-keys") || !text.starts_with('{') || theirs.starts_with("Expecting")
 }
 
