@@ -2,7 +2,7 @@
 
 use super::node::Node;
 use super::{NoDevicePath, append};
-use std::net::Ipv6Addr;
+use core::net::Ipv6Addr;
 
 /// Vendor nodes that the specification gives a meaning.
 const VENDORS: [(&str, Vendor); 7] = [

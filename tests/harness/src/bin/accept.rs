@@ -14,6 +14,9 @@ struct Options {
     /// Run every kind of test for longer: more cases of each property and simulation, longer fuzzing.
     #[arg(long)]
     full: bool,
+    /// Also run each fuzz target for a minute; `--full` does so for an hour.
+    #[arg(long)]
+    fuzz: bool,
     /// Run only the tests whose name holds this text.
     filter: Option<String>,
 }
@@ -53,8 +56,7 @@ fn run(options: &Options) -> io::Result<usize> {
     let mut arguments = vec!["test", "--workspace", "--locked", "--no-fail-fast"];
     arguments.extend(options.filter.as_deref());
     failed += usize::from(step("tests", || cargo(&arguments, options)).is_err());
-    // A filter asks for some tests by name; fuzzing is none of them.
-    if options.filter.is_none() {
+    if options.full || options.fuzz {
         failed += usize::from(step("fuzz targets", fuzzing::build).is_err());
         failed += usize::from(step("fuzzing", || fuzz(options)).is_err());
     }
