@@ -34,7 +34,7 @@ const BACKTRACK_LIMIT: usize = 50_000;
 const SIZE_LIMIT: usize = 128 << 20;
 
 /// Longest pattern, in bytes.
-const MAX_PATTERN_BYTES: usize = 8 << 20;
+const MAX_PATTERN_BYTES: usize = 2 << 20;
 
 impl PythonRegex {
     /// Compiles `pattern` for use as Python's `re.fullmatch`.

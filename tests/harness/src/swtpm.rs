@@ -18,6 +18,8 @@ const PORT_ATTEMPTS: u32 = 20;
 const CONTROL_INIT: u32 = 2;
 /// TPM2_Startup with TPM_SU_CLEAR.
 const STARTUP_CLEAR: [u8; 12] = [0x80, 0x01, 0, 0, 0, 12, 0, 0, 0x01, 0x44, 0, 0];
+/// TPM2_Shutdown with TPM_SU_CLEAR.
+const SHUTDOWN_CLEAR: [u8; 12] = [0x80, 0x01, 0, 0, 0, 12, 0, 0, 0x01, 0x45, 0, 0];
 
 /// A running swtpm; it is stopped and its state removed when this is dropped.
 #[derive(Debug)]
@@ -95,6 +97,12 @@ impl SoftwareTpm {
     /// # Errors
     /// It does not answer, or refuses.
     pub fn reset(&self, commands: u16) -> io::Result<()> {
+        // As an operating system does before it lets the machine reboot; the clock counts as unsafe otherwise.
+        let mut channel = TcpStream::connect((Ipv4Addr::LOCALHOST, commands))?;
+        channel.write_all(&SHUTDOWN_CLEAR)?;
+        let mut answer = [0; 10];
+        channel.read_exact(&mut answer)?;
+        drop(channel);
         let mut control = TcpStream::connect((Ipv4Addr::LOCALHOST, self.port + 1))?;
         control.write_all(&[CONTROL_INIT.to_be_bytes(), [0; 4]].concat())?;
         let mut answer = [0; 4];
