@@ -8,6 +8,7 @@ use crate::verifier::appraiser::AppraisalJob;
 use crate::verifier::key_share::encrypted_share;
 use crate::verifier::policy_cache::AgentPolicies;
 use crate::verifier::progress_rows::progress_of;
+use crate::verifier::row_outcome::{RowChanged, outbox_of, row_change, writer_stopped};
 use actix::{ActorFutureExt, AsyncContext, Context, WrapFuture};
 use bytes::Bytes;
 use keylime_engine::lifecycle::deadline::{DeadlineReason, next_attestation};
@@ -266,38 +267,15 @@ impl AgentActor {
     fn persist_with_notice(&mut self, progress: Box<AgentProgress>, notice: Notice, now: Now, ctx: &mut Context<Self>) {
         let shard = std::rc::Rc::clone(&self.shard);
         let material = Arc::clone(&self.material);
+        let label = shard.system.settings.severity.label(notice.severity).to_owned();
         let work = async move {
-            let mut pause = Duration::from_millis(100);
-            let record = loop {
-                let read = {
-                    let _permit = shard.system.row_reads.enter().await;
-                    shard.store().agent(material.agent_id.as_str()).await
-                };
-                match read {
-                    Ok(Some(record)) => break record,
-                    Ok(None) => return Ok(WriteOutcome::Gone { stored_state: None }),
-                    Err(error) => {
-                        shard.writer().note_outage(&error);
-                        tokio::time::sleep(pause).await;
-                    }
-                }
-                pause = (pause * 2).min(Duration::from_secs(5));
-            };
-            let composer = Arc::clone(shard.composer());
-            let settings = Arc::clone(&shard.system.settings);
-            let composed = shard
-                .system
-                .pool
-                .run(move || composer.compose(&record, &notice, settings.severity.label(notice.severity), now));
-            let outbox = match composed.await {
-                Ok(Ok(row)) => vec![row],
-                Ok(Err(reason)) => unsendable(&material.agent_id, &reason),
-                Err(panic) => unsendable(&material.agent_id, &panic.to_string()),
+            let Some(outbox) = outbox_of(&shard, &material.agent_id, notice, label, now).await else {
+                return Ok(WriteOutcome::Gone { stored_state: None });
             };
             let write = VerifierWrite::Progress { progress, outbox };
             let outcome = shard.writer().durable(write, Keep::UntilWritten).await;
             shard.composer().committed();
-            outcome.unwrap_or_else(|_| Err(StoreError::Unavailable("the writer has stopped".to_owned())))
+            outcome.unwrap_or_else(|_| Err(writer_stopped()))
         };
         ctx.spawn(work.into_actor(self).map(|outcome, actor, ctx| {
             actor.handle_guarded(|actor| actor.row_written(outcome, ctx));
@@ -312,9 +290,7 @@ impl AgentActor {
     }
 
     fn watch_row(&mut self, receipt: Receipt, stored: Option<Stored>, ctx: &mut Context<Self>) {
-        let outcome = async move {
-            receipt.await.unwrap_or_else(|_| Err(StoreError::Unavailable("the writer has stopped".to_owned())))
-        };
+        let outcome = async move { receipt.await.unwrap_or_else(|_| Err(writer_stopped())) };
         ctx.spawn(outcome.into_actor(self).map(|outcome, actor, ctx| {
             if let Some(stored) = stored {
                 // The command may have stopped waiting.
@@ -325,29 +301,15 @@ impl AgentActor {
     }
 
     fn row_written(&mut self, outcome: Result<WriteOutcome, StoreError>, ctx: &mut Context<Self>) {
-        match outcome {
-            Ok(WriteOutcome::Gone { stored_state }) => {
-                let stored = stored_state.and_then(|code| OperationalState::from_code(i64::from(code)));
-                self.row_changed(stored, ctx);
-            }
-            Ok(WriteOutcome::Refused(reason)) => {
-                tracing::error!(target: "keylime.verifier", agent_id = %self.material.agent_id, reason,
-                    "the database refuses the agent's state");
-            }
-            Ok(_) => {}
-            Err(error) => {
-                tracing::error!(target: "keylime.verifier", agent_id = %self.material.agent_id, %error,
-                    "the agent's state could not be stored");
-            }
+        if let Some(RowChanged { stored }) = row_change(&self.material.agent_id, outcome) {
+            self.row_changed(stored, ctx);
         }
     }
 
     fn delete_row(&mut self, stored: Option<Stored>, ctx: &mut Context<Self>) {
         let write = VerifierWrite::Delete { agent_id: self.material.agent_id.clone() };
         let receipt = self.shard.writer().durable(write, Keep::UntilWritten);
-        let outcome = async move {
-            receipt.await.unwrap_or_else(|_| Err(StoreError::Unavailable("the writer has stopped".to_owned())))
-        };
+        let outcome = async move { receipt.await.unwrap_or_else(|_| Err(writer_stopped())) };
         ctx.spawn(outcome.into_actor(self).map(|outcome, actor, ctx| {
             let is_deleted = outcome.is_ok();
             if let Some(stored) = stored {
@@ -366,10 +328,4 @@ impl AgentActor {
 enum Undelivered {
     NotYet(StoreError),
     Unusable(String),
-}
-
-pub(super) fn unsendable(agent_id: &keylime_engine::ids::AgentId, reason: &str) -> Vec<crate::ports::OutboxRow> {
-    metrics::counter!("keylime_verifier_unsendable_notices_total").increment(1);
-    tracing::error!(target: "keylime.revocation", %agent_id, reason, "the revocation notice cannot be composed");
-    Vec::new()
 }

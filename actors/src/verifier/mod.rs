@@ -22,6 +22,7 @@ pub mod push_material;
 mod push_rows;
 mod reconciler;
 mod recovery;
+mod row_outcome;
 mod shard_context;
 mod shard_supervisor;
 pub mod shared_terms;

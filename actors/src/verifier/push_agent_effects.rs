@@ -1,23 +1,20 @@
 //! Carries out the effects of a push agent's transitions. It decides nothing.
 
 use crate::persistence::batch_writer::Keep;
-use crate::ports::{OutboxRow, StoreError, VerifierWrite, WriteOutcome};
+use crate::ports::{StoreError, VerifierWrite, WriteOutcome};
 use crate::runtime::cpu_pool::{JobPanicked, guarded};
-use crate::verifier::agent_effects::{Stored, unsendable};
+use crate::verifier::agent_effects::Stored;
 use crate::verifier::appraiser::PushAppraisalJob;
 use crate::verifier::policy_cache::AgentPolicies;
 use crate::verifier::push_agent_actor::{PushAgentActor, Requester};
 use crate::verifier::push_api::AcceptedEvidence;
 use crate::verifier::push_rows::push_progress_of;
-use crate::verifier::shard_context::ShardContext;
+use crate::verifier::row_outcome::{RowChanged, outbox_of, row_change, state_of, writer_stopped};
 use actix::{ActorFutureExt, AsyncContext, Context, WrapFuture};
 use keylime_engine::appraise::PushVerdict;
 use keylime_engine::evidence::attestation::{Attestation, AttestationIndex};
 use keylime_engine::evidence::capabilities::EvidenceType;
-use keylime_engine::ids::AgentId;
-use keylime_engine::lifecycle::{
-    Conclusion, Notice, Occurrence, OperationalState, PushEffect, PushEffects, PushInput, Ticket,
-};
+use keylime_engine::lifecycle::{Conclusion, Occurrence, PushEffect, PushEffects, PushInput, Ticket};
 use keylime_engine::time::Now;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -217,10 +214,10 @@ impl PushAgentActor {
         };
         let shard = Rc::clone(&self.shard);
         let agent_id = self.material.agent_id.clone();
+        let label = shard.system.push_settings.severity.label(notice.severity).to_owned();
         let work = async move {
-            let outbox = match compose(&shard, &agent_id, *notice, now).await {
-                Some(outbox) => outbox,
-                None => return Ok(WriteOutcome::Gone { stored_state: None }),
+            let Some(outbox) = outbox_of(&shard, &agent_id, *notice, label, now).await else {
+                return Ok(WriteOutcome::Gone { stored_state: None });
             };
             let write = VerifierWrite::Conclude { progress, attestation, prune, outbox };
             let outcome = shard.writer().durable(write, Keep::UntilWritten).await;
@@ -264,17 +261,8 @@ impl PushAgentActor {
     }
 
     fn row_written(&mut self, outcome: Result<WriteOutcome, StoreError>, ctx: &mut Context<Self>) {
-        match outcome {
-            Ok(WriteOutcome::Gone { stored_state }) => self.row_changed(stored_state.and_then(state_of), ctx),
-            Ok(WriteOutcome::Refused(reason)) => {
-                tracing::error!(target: "keylime.verifier", agent_id = %self.material.agent_id, reason,
-                    "the database refuses the agent's state");
-            }
-            Ok(_) => {}
-            Err(error) => {
-                tracing::error!(target: "keylime.verifier", agent_id = %self.material.agent_id, %error,
-                    "the agent's state could not be stored");
-            }
+        if let Some(RowChanged { stored }) = row_change(&self.material.agent_id, outcome) {
+            self.row_changed(stored, ctx);
         }
     }
 
@@ -307,38 +295,6 @@ impl PushAgentActor {
                 "many push agents timed out together: look for an outage between them and this verifier");
         }
     }
-}
-
-/// The outbox row of a notice; `None` when the agent is gone. Reading the row is tried for as long as the database is away.
-async fn compose(shard: &Rc<ShardContext>, agent_id: &AgentId, notice: Notice, now: Now) -> Option<Vec<OutboxRow>> {
-    let mut pause = Duration::from_millis(100);
-    let record = loop {
-        match shard.store().agent(agent_id.as_str()).await {
-            Ok(record) => break record?,
-            Err(error) => {
-                shard.writer().note_outage(&error);
-                tokio::time::sleep(pause).await;
-            }
-        }
-        pause = (pause * 2).min(Duration::from_secs(5));
-    };
-    let composer = Arc::clone(shard.composer());
-    let settings = Arc::clone(&shard.system.push_settings);
-    let label = move |notice: &Notice| settings.severity.label(notice.severity).to_owned();
-    let composed = shard.system.pool.run(move || composer.compose(&record, &notice, &label(&notice), now)).await;
-    Some(match composed {
-        Ok(Ok(row)) => vec![row],
-        Ok(Err(reason)) => unsendable(agent_id, &reason),
-        Err(panic) => unsendable(agent_id, &panic.to_string()),
-    })
-}
-
-fn state_of(code: i32) -> Option<OperationalState> {
-    OperationalState::from_code(i64::from(code))
-}
-
-fn writer_stopped() -> StoreError {
-    StoreError::Unavailable("the writer has stopped".to_owned())
 }
 
 /// Whether evidence is judged faster than it travels to another thread and back.

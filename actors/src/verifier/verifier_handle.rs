@@ -24,7 +24,6 @@ use actix::Addr;
 use keylime_engine::ids::AgentId;
 use keylime_engine::lifecycle::OperationalState;
 use parking_lot::Mutex;
-use serde_json::Value;
 use std::collections::HashMap;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
@@ -430,43 +429,24 @@ fn stored(outcome: CommandOutcome) -> Result<(), CommandError> {
 fn new_record(request: &EnrolAgent, verifier_id: &str) -> AgentRecord {
     let state = if request.ip.is_some() { OperationalState::Start } else { OperationalState::GetQuote };
     AgentRecord {
-        agent_id: request.agent_id.clone(),
         v: request.v.clone(),
         ip: request.ip.clone(),
         port: request.port.map(i32::from),
         operational_state: Some(i32::from(state.code())),
-        public_key: String::new(),
         tpm_policy: request.tpm_policy.clone(),
         meta_data: request.meta_data.clone(),
-        runtime_policy_id: None,
-        boot_policy_id: None,
         ima_sign_verification_keys: request.ima_sign_verification_keys.clone(),
         revocation_key: request.revocation_key.clone(),
         accept_tpm_hash_algs: request.accept_tpm_hash_algs.clone(),
         accept_tpm_encryption_algs: request.accept_tpm_encryption_algs.clone(),
         accept_tpm_signing_algs: request.accept_tpm_signing_algs.clone(),
-        hash_alg: String::new(),
-        enc_alg: String::new(),
-        sign_alg: String::new(),
         verifier_id: verifier_id.to_owned(),
         verifier_ip: request.verifier_ip.clone(),
         verifier_port: request.verifier_port,
-        boottime: 0,
-        ima_pcrs: Vec::new(),
-        pcr10: None,
-        next_ima_ml_entry: 0,
-        learned_ima_keyrings: Value::Object(serde_json::Map::new()),
-        severity_level: None,
-        last_event_id: None,
         supported_version: request.supported_version.clone(),
         ak_tpm: request.ak_tpm.clone(),
         mtls_cert: request.mtls_cert.clone(),
-        attestation_count: 0,
-        last_received_quote: 0,
-        last_successful_attestation: 0,
-        tpm_clockinfo: None,
-        accept_attestations: true,
-        consecutive_attestation_failures: 0,
+        ..AgentRecord::fresh(request.agent_id.clone())
     }
 }
 
