@@ -27,7 +27,34 @@ pub enum OperationalState {
     TenantFailed,
 }
 
+/// What a state that somebody else wrote into the row of an agent asks of the verifier (`verifier-state-machine.md` §1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RowOrder {
+    /// Finish the deletion.
+    Delete,
+    /// Stop attesting and keep the row.
+    Stop,
+}
+
 impl OperationalState {
+    /// What this state in a row means when the verifier itself did not put it there.
+    #[must_use]
+    pub const fn order(self) -> Option<RowOrder> {
+        match self {
+            Self::Terminated => Some(RowOrder::Delete),
+            Self::TenantFailed => Some(RowOrder::Stop),
+            Self::Registered
+            | Self::Start
+            | Self::Saved
+            | Self::GetQuote
+            | Self::GetQuoteRetry
+            | Self::ProvideV
+            | Self::ProvideVRetry
+            | Self::Failed
+            | Self::InvalidQuote => None,
+        }
+    }
+
     /// All states in the order of their codes.
     pub const ALL: [Self; 11] = [
         Self::Registered,

@@ -9,7 +9,7 @@ use super::deadline::{DeadlineReason, next_attestation};
 use super::effect::{Durability, Effect, Effects, Notice, NoticeKind};
 use super::entropy::Entropy;
 use super::input::{Extent, Input, QuoteReply, ShareReply, Verdict, VersionReply};
-use super::operational_state::OperationalState;
+use super::operational_state::{OperationalState, RowOrder};
 use super::retry_backoff::RetryBackoff;
 use super::state::{Ending, KeyRequest, KeyShare, Phase, PullState, QuoteAlgorithms, Resume, Ticket};
 use crate::ima::ImaState;
@@ -332,28 +332,19 @@ impl Step<'_> {
         if self.state.phase == Phase::Ended(Ending::Deleted) {
             return;
         }
-        match stored {
-            None => {
-                self.state.phase = Phase::Ended(Ending::Deleted);
-                self.effects.push(Effect::StopAttesting);
-            }
-            Some(OperationalState::Terminated) => self.delete_row(),
-            Some(OperationalState::TenantFailed) => {
+        let Some(stored) = stored else {
+            self.state.phase = Phase::Ended(Ending::Deleted);
+            self.effects.push(Effect::StopAttesting);
+            return;
+        };
+        match stored.order() {
+            Some(RowOrder::Delete) => self.delete_row(),
+            Some(RowOrder::Stop) => {
                 self.state.phase = Phase::Ended(Ending::Stopped);
                 self.state.shown = OperationalState::TenantFailed;
                 self.effects.push(Effect::StopAttesting);
             }
-            Some(
-                OperationalState::Registered
-                | OperationalState::Start
-                | OperationalState::Saved
-                | OperationalState::GetQuote
-                | OperationalState::GetQuoteRetry
-                | OperationalState::ProvideV
-                | OperationalState::ProvideVRetry
-                | OperationalState::Failed
-                | OperationalState::InvalidQuote,
-            ) => {}
+            None => {}
         }
     }
 

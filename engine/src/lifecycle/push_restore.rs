@@ -1,6 +1,6 @@
 //! Where the attestation of a push agent goes on after a restart (`verifier-state-machine.md` §9).
 
-use super::operational_state::OperationalState;
+use super::operational_state::{OperationalState, RowOrder};
 use super::push_state::{Milestone, Presence, PushFacts, PushPhase, PushState, Trail};
 use super::push_transition::PushSettings;
 use super::state::Ending;
@@ -43,21 +43,11 @@ pub fn restore_push(
     settings: &PushSettings,
     now: Now,
 ) -> RestoredPush {
-    let ending = match code.and_then(|code| OperationalState::from_code(i64::from(code))) {
-        Some(OperationalState::Terminated) => return RestoredPush::FinishDeletion,
-        Some(OperationalState::TenantFailed) => Some(Ending::Stopped),
-        Some(
-            OperationalState::Registered
-            | OperationalState::Start
-            | OperationalState::Saved
-            | OperationalState::GetQuote
-            | OperationalState::GetQuoteRetry
-            | OperationalState::ProvideV
-            | OperationalState::ProvideVRetry
-            | OperationalState::Failed
-            | OperationalState::InvalidQuote,
-        )
-        | None => None,
+    let found = code.and_then(|code| OperationalState::from_code(i64::from(code)));
+    let ending = match found.and_then(OperationalState::order) {
+        Some(RowOrder::Delete) => return RestoredPush::FinishDeletion,
+        Some(RowOrder::Stop) => Some(Ending::Stopped),
+        None => None,
     };
     let mut stored = stored.to_vec();
     stored.sort_by_key(|attestation| attestation.index);

@@ -7,7 +7,7 @@
 use super::deadline::DeadlineReason;
 use super::effect::{Notice, NoticeKind};
 use super::entropy::Entropy;
-use super::operational_state::OperationalState;
+use super::operational_state::{OperationalState, RowOrder};
 use super::push_input::{PushEffect, PushEffects, PushInput, Submission};
 use super::push_refusal::Refusal;
 use super::push_state::{Conclusion, Milestone, Occurrence, Open, Presence, PushPhase, PushState};
@@ -470,27 +470,18 @@ impl Step<'_> {
         if self.state.phase == PushPhase::Ended(Ending::Deleted) {
             return;
         }
-        match stored {
-            None => {
-                self.end(Ending::Deleted);
-                self.effects.push(PushEffect::ClearDeadline);
-            }
-            Some(OperationalState::Terminated) => self.delete_requested(),
-            Some(OperationalState::TenantFailed) => {
+        let Some(stored) = stored else {
+            self.end(Ending::Deleted);
+            self.effects.push(PushEffect::ClearDeadline);
+            return;
+        };
+        match stored.order() {
+            Some(RowOrder::Delete) => self.delete_requested(),
+            Some(RowOrder::Stop) => {
                 self.end(Ending::Stopped);
                 self.effects.push(PushEffect::ClearDeadline);
             }
-            Some(
-                OperationalState::Registered
-                | OperationalState::Start
-                | OperationalState::Saved
-                | OperationalState::GetQuote
-                | OperationalState::GetQuoteRetry
-                | OperationalState::ProvideV
-                | OperationalState::ProvideVRetry
-                | OperationalState::Failed
-                | OperationalState::InvalidQuote,
-            ) => {}
+            None => {}
         }
     }
 
