@@ -10,6 +10,7 @@ pub mod boot_policies_v3;
 mod json_api;
 pub mod openapi;
 pub mod operations;
+mod policies_v3;
 mod policy_upload;
 pub mod registrar_agents;
 pub mod runtime_policies;

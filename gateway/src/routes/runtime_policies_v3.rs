@@ -3,15 +3,15 @@
 //! Attributes: `runtime_policy` (a request brings it in base64 or as an object, an answer has its text), in requests also
 //! `runtime_policy_key` and `tpm_policy` as in version 2. The id is the name.
 
-use super::json_api::{created, errors, invalid_request, many, not_found, one, path_of, read_resource, translated};
-use super::policy_upload::checked_name;
+use super::json_api::{created, errors, invalid_request, one, path_of, read_resource, translated};
+use super::policies_v3::{listing, missing, name_of, refusal};
 use super::runtime_policies::{in_use, of_members};
 use super::store_reply::store_failure;
 use super::{VERIFIER, VerifierState};
 use crate::authorization::{Permit, permitted};
 use crate::routing::{Call, Reply, Route};
 use actix_web::http::{Method, StatusCode};
-use keylime_actors::ports::{NewRuntimePolicy, PolicyStoreError};
+use keylime_actors::ports::NewRuntimePolicy;
 use keylime_engine::policy::runtime_policy::empty_policy;
 use keylime_schema::wire::python_json;
 use keylime_schema::wire::v3::binary;
@@ -22,6 +22,7 @@ use serde_json::Value;
 use std::sync::Arc;
 
 const KIND: &str = "ima_policy";
+const NOUN: &str = "Runtime policy";
 
 /// The routes of this resource.
 pub(super) fn routes() -> Vec<Route<VerifierState>> {
@@ -35,27 +36,13 @@ pub(super) fn routes() -> Vec<Route<VerifierState>> {
 }
 
 #[derive(Serialize)]
-struct Listed {
-    name: String,
-}
-
-#[derive(Serialize)]
 struct Attributes {
     name: String,
     runtime_policy: String,
 }
 
 async fn list(state: Arc<VerifierState>, call: Call, _: Permit<permitted::ListRuntimePolicies>) -> Reply {
-    match state.backend.store().runtime_policy_names().await {
-        Ok(names) => {
-            let resource = |name: String| {
-                let self_link = Some(path_of(&call, &name));
-                Resource { kind: KIND, id: Some(name.clone()), attributes: Listed { name }, self_link }
-            };
-            many(&call, names.into_iter().map(resource).collect())
-        }
-        Err(error) => translated(&call, store_failure(VERIFIER, &error)),
-    }
+    listing(&call, KIND, state.backend.store().runtime_policy_names().await)
 }
 
 async fn show(state: Arc<VerifierState>, call: Call, _: Permit<permitted::ReadRuntimePolicy>) -> Reply {
@@ -65,7 +52,7 @@ async fn show(state: Arc<VerifierState>, call: Call, _: Permit<permitted::ReadRu
             let path = call.path().trim_end_matches('/').to_owned();
             one(&call, StatusCode::OK, resource(name.to_owned(), policy.text, path))
         }
-        Ok(None) => missing(&call, name),
+        Ok(None) => missing(&call, NOUN, name),
         Err(error) => translated(&call, store_failure(VERIFIER, &error)),
     }
 }
@@ -79,7 +66,7 @@ async fn create(state: Arc<VerifierState>, call: Call, _: Permit<permitted::Crea
     let name = policy.name.clone();
     match state.backend.store().create_runtime_policy(policy).await {
         Ok(()) => created(&call, stored),
-        Err(error) => refusal(&call, &name, error),
+        Err(error) => refusal(&call, NOUN, &name, error, in_use),
     }
 }
 
@@ -95,7 +82,7 @@ async fn update(state: Arc<VerifierState>, call: Call, _: Permit<permitted::Upda
             state.backend.policy_changed(users).await;
             one(&call, StatusCode::OK, stored)
         }
-        Err(error) => refusal(&call, name, error),
+        Err(error) => refusal(&call, NOUN, name, error, in_use),
     }
 }
 
@@ -103,7 +90,7 @@ async fn delete(state: Arc<VerifierState>, call: Call, _: Permit<permitted::Dele
     let name = call.parameter("name");
     match state.backend.store().delete_runtime_policy(name).await {
         Ok(()) => Reply::no_content(),
-        Err(error) => refusal(&call, name, error),
+        Err(error) => refusal(&call, NOUN, name, error, in_use),
     }
 }
 
@@ -120,27 +107,10 @@ fn resource(name: String, text: Option<Arc<str>>, path: String) -> Resource<Attr
     }
 }
 
-fn missing(call: &Call, name: &str) -> Reply {
-    not_found(call, format!("Runtime policy {name} not found"))
-}
-
-fn refusal(call: &Call, name: &str, error: PolicyStoreError) -> Reply {
-    match error {
-        PolicyStoreError::Exists => {
-            errors(call, vec![ErrorObject::conflict(format!("Runtime policy with name {name} already exists"))])
-        }
-        PolicyStoreError::Missing => missing(call, name),
-        PolicyStoreError::InUse(agent) => translated(call, in_use(&agent)),
-        PolicyStoreError::Store(error) => translated(call, store_failure(VERIFIER, &error)),
-    }
-}
-
-/// The policy of a request. The name in the path wins; a new policy is named by the id of its resource or its `name`.
+/// The policy of a request.
 async fn uploaded(state: &VerifierState, call: &Call, name: Option<&str>) -> Result<NewRuntimePolicy, Reply> {
     let mut resource = read_resource(call, KIND)?;
-    let attribute = resource.attributes.get("name").and_then(Value::as_str);
-    let name = name.or(resource.id.as_deref()).or(attribute).unwrap_or_default();
-    let name = checked_name(name).map_err(|reply| translated(call, reply))?;
+    let name = name_of(call, name, &resource)?;
     if let Some(policy @ Value::Object(_)) = resource.attributes.get_mut("runtime_policy") {
         *policy = Value::String(binary::encode(policy.to_string().as_bytes()));
     }
