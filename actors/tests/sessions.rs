@@ -84,45 +84,7 @@ impl Site {
 }
 
 fn record(id: &AgentId) -> AgentRecord {
-    AgentRecord {
-        agent_id: id.clone(),
-        v: None,
-        ip: None,
-        port: None,
-        operational_state: None,
-        public_key: String::new(),
-        tpm_policy: "{}".to_owned(),
-        meta_data: "{}".to_owned(),
-        runtime_policy_id: None,
-        boot_policy_id: None,
-        ima_sign_verification_keys: String::new(),
-        revocation_key: String::new(),
-        accept_tpm_hash_algs: Vec::new(),
-        accept_tpm_encryption_algs: Vec::new(),
-        accept_tpm_signing_algs: Vec::new(),
-        hash_alg: String::new(),
-        enc_alg: String::new(),
-        sign_alg: String::new(),
-        verifier_id: "default".to_owned(),
-        verifier_ip: "127.0.0.1".to_owned(),
-        verifier_port: 8881,
-        boottime: 0,
-        ima_pcrs: Vec::new(),
-        pcr10: None,
-        next_ima_ml_entry: 0,
-        learned_ima_keyrings: serde_json::Value::Null,
-        severity_level: None,
-        last_event_id: None,
-        supported_version: "3.0".to_owned(),
-        ak_tpm: String::new(),
-        mtls_cert: None,
-        attestation_count: 0,
-        last_received_quote: 0,
-        last_successful_attestation: 0,
-        tpm_clockinfo: None,
-        accept_attestations: true,
-        consecutive_attestation_failures: 0,
-    }
+    AgentRecord { supported_version: "3.0".to_owned(), ..AgentRecord::fresh(id.clone()) }
 }
 
 fn options() -> SessionOptions {
