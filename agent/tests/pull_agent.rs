@@ -169,6 +169,14 @@ impl Place {
         reqwest::Client::builder().tls_backend_preconfigured(tls).no_proxy().build().unwrap()
     }
 
+    /// Clients that trust the agent and are trusted by nobody: without a certificate, and with one they made themselves.
+    fn strangers(&self) -> [reqwest::Client; 2] {
+        let foreign = KeyPair::generate().unwrap();
+        let certificate = CertificateParams::default().self_signed(&foreign).unwrap();
+        let identity = Identity { certs: vec![certificate.der().clone()], key: foreign.into() };
+        [self.client_with(None), self.client_with(Some(identity))]
+    }
+
     async fn get(&self, client: &reqwest::Client, path: &str) -> Value {
         let url = format!("https://127.0.0.1:{}/v2.6{path}", self.port);
         let answer: Value = client.get(url).send().await.unwrap().json().await.unwrap();
@@ -230,11 +238,9 @@ async fn registers_quotes_and_keeps_its_keys() {
 
     // Nobody without a certificate of the trusted authority gets an answer.
     let url = format!("https://127.0.0.1:{}/version", place.port);
-    assert!(place.client_with(None).get(&url).send().await.is_err());
-    let foreign = KeyPair::generate().unwrap();
-    let certificate = CertificateParams::default().self_signed(&foreign).unwrap();
-    let identity = Identity { certs: vec![certificate.der().clone()], key: foreign.into() };
-    assert!(place.client_with(Some(identity)).get(&url).send().await.is_err());
+    for stranger in place.strangers() {
+        assert!(stranger.get(&url).send().await.is_err());
+    }
 
     // A second run has the same keys, on a TPM that has room for them again.
     assert_eq!(agent.terminate(Duration::from_secs(10)).unwrap(), Some(0));
@@ -277,6 +283,37 @@ async fn delivers_key_and_payload() {
     assert_eq!(std::fs::read(place.path("secure/unzipped/data")).unwrap(), b"x");
 }
 
+/// Who knows an agent's id and its public key can make both key shares and a payload that runs as root.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn cve_2021_43310_nobody_delivers_keys_without_a_certificate() {
+    let place = Place::prepare().await;
+    let _agent = place.start(&[]);
+    let administrator = place.client();
+    let public_key = place.get(&administrator, "/keys/pubkey").await["pubkey"].as_str().unwrap().to_owned();
+    let (k, v) = ([3; 32], [1; 32]);
+    let key = aws_lc_rs::hmac::Key::new(aws_lc_rs::hmac::HMAC_SHA384, &k);
+    let auth_tag = hex::encode(aws_lc_rs::hmac::sign(&key, AGENT_ID.as_bytes()));
+    let script = zip(&[("autorun.sh", "#!/bin/sh\ntouch ../../ran\n")]);
+    let payload = keylime_pki::payload_cipher::seal(&k, &script).unwrap();
+    let shares = [
+        ("ukey", json!({ "auth_tag": auth_tag, "encrypted_key": oaep(&public_key, &[2; 32]), "payload": payload })),
+        ("vkey", json!({ "encrypted_key": oaep(&public_key, &v) })),
+    ];
+    let revocation = ("notifications/revocation", json!({ "msg": "{}", "signature": "" }));
+    let paths = shares.iter().map(|(share, body)| (format!("keys/{share}"), body));
+    for (path, body) in paths.chain([(revocation.0.to_owned(), &revocation.1)]) {
+        let address = format!("127.0.0.1:{}/v2.6/{path}", place.port);
+        assert!(reqwest::Client::new().post(format!("http://{address}")).json(body).send().await.is_err(), "{path}");
+        for stranger in place.strangers() {
+            assert!(stranger.post(format!("https://{address}")).json(body).send().await.is_err(), "{path}");
+        }
+    }
+    // The agent waits for its key as before, and nothing ran.
+    let url = format!("https://127.0.0.1:{}/v2.6/keys/verify?challenge={NONCE}", place.port);
+    assert_eq!(administrator.get(&url).send().await.unwrap().status(), 400);
+    assert!(!place.path("ran").exists());
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn speaks_plain_http_without_payloads_when_mtls_is_off() {
     let place = Place::prepare().await;
@@ -316,10 +353,10 @@ async fn comes_back_with_its_key_however_often_it_is_killed() {
 /// Root starts the agent, which becomes somebody else and keeps working: its keys, its mount, its answers.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn drops_privileges_for_good() {
-    if !nix::unistd::Uid::effective().is_root() {
-        eprintln!("dropping privileges needs root, nothing to test");
-        return;
-    }
+    assert!(
+        nix::unistd::Uid::effective().is_root(),
+        "dropping privileges can only be tested by root; run this as root"
+    );
     let place = Place::prepare().await;
     let nobody = nix::unistd::User::from_name("nobody").unwrap().unwrap();
     nix::unistd::chown(place.directory.path(), Some(nobody.uid), Some(nobody.gid)).unwrap();
