@@ -14,9 +14,6 @@ struct Options {
     /// Run every kind of test for longer: more cases of each property and simulation, longer fuzzing.
     #[arg(long)]
     full: bool,
-    /// Also run each fuzz target for a minute; `--full` does so for an hour.
-    #[arg(long)]
-    fuzz: bool,
     /// Run only the tests whose name holds this text.
     filter: Option<String>,
 }
@@ -37,6 +34,7 @@ fn main() -> ExitCode {
 }
 
 fn run(options: &Options) -> io::Result<usize> {
+    let start = Instant::now();
     let mut needed: Vec<&str> = [&packages::BUILD[..], &packages::DEMO, &packages::TESTS].concat();
     if options.full {
         needed.extend(packages::FULL);
@@ -56,9 +54,9 @@ fn run(options: &Options) -> io::Result<usize> {
     let mut arguments = vec!["test", "--workspace", "--locked", "--no-fail-fast"];
     arguments.extend(options.filter.as_deref());
     failed += usize::from(step("tests", || cargo(&arguments, options)).is_err());
-    if options.full || options.fuzz {
+    if options.filter.is_none() {
         failed += usize::from(step("fuzz targets", fuzzing::build).is_err());
-        failed += usize::from(step("fuzzing", || fuzz(options)).is_err());
+        failed += usize::from(step("fuzzing", || fuzz(options, start)).is_err());
     }
     Ok(failed)
 }
@@ -67,8 +65,25 @@ fn run(options: &Options) -> io::Result<usize> {
 const FUZZ_TIME: Duration = Duration::from_mins(1);
 const FULL_FUZZ_TIME: Duration = Duration::from_hours(1);
 
-fn fuzz(options: &Options) -> io::Result<()> {
-    let time = if options.full { FULL_FUZZ_TIME } else { FUZZ_TIME };
+/// When fuzzing ends, counted from the start: the whole run has to stay under an hour on a slow machine, too.
+const FUZZ_END: Duration = Duration::from_mins(52);
+
+/// Less says nothing of a target.
+const LEAST_FUZZ_TIME: Duration = Duration::from_secs(10);
+
+/// Time for each of `targets` when `workers` of them run at once and `passed` is over already.
+fn fuzz_time(passed: Duration, targets: usize, workers: usize) -> Duration {
+    let rounds = u32::try_from(targets.div_ceil(workers.max(1))).unwrap_or(u32::MAX).max(1);
+    (FUZZ_END.saturating_sub(passed) / rounds).clamp(LEAST_FUZZ_TIME, FUZZ_TIME)
+}
+
+fn fuzz(options: &Options, start: Instant) -> io::Result<()> {
+    let workers = std::thread::available_parallelism().map_or(1, usize::from);
+    let short = fuzz_time(start.elapsed(), fuzzing::targets()?.len(), workers);
+    let time = if options.full { FULL_FUZZ_TIME } else { short };
+    if time < FUZZ_TIME {
+        println!("fuzz: {} s a target instead of {}, to end in time", time.as_secs(), FUZZ_TIME.as_secs());
+    }
     let runs = fuzzing::run(time, |run| {
         let verdict = if run.finding.is_none() { "ok" } else { "FAILED" };
         println!("fuzz {:<20} {:>12} executions in {} s: {verdict}", run.target, run.executions, time.as_secs());
@@ -111,4 +126,16 @@ fn cargo(arguments: &[&str], options: &Options) -> io::Result<()> {
     }
     let status = command.status()?;
     if status.success() { Ok(()) } else { Err(io::Error::other(format!("cargo {} ended with {status}", arguments[0]))) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fuzzing_takes_a_minute_each_unless_the_hour_would_not_suffice() {
+        assert_eq!(fuzz_time(Duration::from_mins(20), 20, 2), FUZZ_TIME);
+        assert_eq!(fuzz_time(Duration::from_mins(47), 20, 2), Duration::from_secs(30));
+        assert_eq!(fuzz_time(Duration::from_mins(59), 20, 2), LEAST_FUZZ_TIME);
+    }
 }
