@@ -31,6 +31,7 @@ pub const SECTIONS: &[(&str, SectionRunner)] = &[
     ("verification_keys", key_section::verification_keys),
     ("runtime_policy_schema", policy_section::schema),
     ("policy_checksums", policy_section::checksums),
+    ("detached_signatures", policy_section::detached_signatures),
     ("policy_tools", policy_tools_section::runs),
     ("dsse", policy_section::envelopes),
     ("dsse_ids", policy_section::envelope_details),

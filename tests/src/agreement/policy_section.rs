@@ -3,6 +3,7 @@
 use super::{Answers, Report, Vectors, cases, text};
 use base64::Engine as _;
 use keylime_engine::ima::key_reading::read_public_pem;
+use keylime_engine::policy::detached_signature::verify_detached;
 use keylime_engine::policy::dsse;
 use keylime_engine::policy::runtime_policy::{SignatureRule, checksum, verify_document};
 use keylime_engine::policy::schema_check::check_runtime_policy;
@@ -27,6 +28,23 @@ pub fn checksums(vectors: &Vectors, section: &Value, report: &mut Report) {
         let answers = file.map(|bytes| Answers { expected: case["sha256"].clone(), ours: json!(checksum(&bytes)) });
         report.compare(vectors, "policy_checksums", &id, case, answers);
     }
+}
+
+/// When the answers about keys and signatures that expire were recorded, in seconds since the epoch.
+const RECORDED: u64 = 1_780_000_000;
+
+/// Files with a signature beside them.
+pub fn detached_signatures(vectors: &Vectors, section: &Value, report: &mut Report) {
+    for (id, case) in cases(section) {
+        let answers = detached_signature(vectors, case);
+        report.compare(vectors, "detached_signatures", &id, case, answers);
+    }
+}
+
+fn detached_signature(vectors: &Vectors, case: &Value) -> Result<Answers, String> {
+    let part = |name: &str| vectors.file(text(case, name).ok_or_else(|| format!("no {name}"))?);
+    let ours = verify_detached(&part("key")?, &part("sig")?, &part("body")?, RECORDED).is_ok();
+    Ok(Answers { expected: case["verified"].clone(), ours: json!(ours) })
 }
 
 /// Envelopes and plain policies, with and without keys.
