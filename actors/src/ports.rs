@@ -1,5 +1,9 @@
 //! What the actors ask of the outside world, as traits: stores, evidence transport, revocation sinks, time and entropy.
 
+mod amendment;
+
+pub use amendment::AgentAmendment;
+
 use async_trait::async_trait;
 use bytes::Bytes;
 use keylime_engine::evidence::attestation::{Attestation, AttestationIndex, WallMicros};
@@ -149,6 +153,8 @@ pub enum PolicyChoice<N> {
     /// Use the stored policy with this name when there is one, else store this one under it (Keylime's rule for policies
     /// that are named after their agent).
     StoredOrNew(N),
+    /// Store this policy and use it, in the place of one of this name that no other agent uses.
+    Own(N),
 }
 
 /// A runtime policy to store.
@@ -190,6 +196,14 @@ pub enum VerifierWrite {
         progress: Box<AgentProgress>,
         /// Rows for the revocation outbox, stored in the same transaction and only if the row was written.
         outbox: Vec<OutboxRow>,
+    },
+    /// Changes what an agent was enrolled with, and its policies. Outcome: `Written`, `Gone`, `RuntimePolicyExists`,
+    /// `RuntimePolicyMissing`, `BootPolicyExists`, `BootPolicyMissing`; anything but `Written` leaves no trace.
+    Amend {
+        /// The agent.
+        agent_id: AgentId,
+        /// The changes.
+        changes: Box<AgentAmendment>,
     },
     /// Sets `operational_state` whatever the stored state is. Outcome: `Written` or `Gone`.
     SetState {

@@ -2,12 +2,12 @@
 
 mod support;
 
-use keylime_actors::ports::{NewRuntimePolicy, PolicyChoice, TokenExtension};
+use keylime_actors::ports::{AgentAmendment, NewRuntimePolicy, PolicyChoice, TokenExtension};
 use keylime_actors::runtime::clock::TokioClock;
 use keylime_actors::runtime::entropy::SystemEntropy;
 use keylime_actors::verifier::{
-    AgentTls, AttestationModel, AttestationStatus, EngineAppraiser, EnrolAgent, PushError, PushOptions, Selector,
-    VerifierHandle, VerifierOptions, VerifierPorts, start,
+    AgentTls, AmendError, AttestationModel, AttestationStatus, EngineAppraiser, EnrolAgent, PushError, PushOptions,
+    Selector, VerifierHandle, VerifierOptions, VerifierPorts, start,
 };
 use keylime_bench::push_machine::{PushMachine, Wanted};
 use keylime_engine::evidence::attestation::{Attestation, Evaluation, FailureReason, Stage};
@@ -393,6 +393,31 @@ fn nothing_is_opened_or_taken_while_the_database_is_away() {
 }
 
 #[test]
+fn a_verdict_that_cannot_be_stored_is_kept_until_the_database_is_back() {
+    scenario(|| async {
+        let (site, mut machine) = (Site::new(), PushMachine::from_seed(17).unwrap());
+        let agent = site.enrol("agent", &machine).await;
+        site.attest(&agent, &mut machine).await;
+        pass(2.0).await;
+        machine.run("/usr/bin/evil", &[9; 32]);
+        let opened = site.open(&agent, &machine).await.unwrap();
+        let body = machine.evidence(&wanted(&opened)).unwrap();
+        site.submit(&agent, &body).await.unwrap();
+        site.store.set_away(true);
+        pass(60.0).await;
+        let taken = site.store.attestations_of(&agent).pop().unwrap();
+        assert_eq!((taken.index, taken.stage), (opened.index, Stage::EvaluatingEvidence));
+        assert!(site.store.outbox().is_empty(), "nothing is announced that is not stored");
+        site.store.set_away(false);
+        pass(10.0).await;
+        let judged = site.store.attestations_of(&agent).pop().unwrap();
+        assert_eq!(judged.stage, Stage::Complete(Evaluation::Fail(FailureReason::PolicyViolation)));
+        assert_eq!(site.store.outbox().len(), 1);
+        assert_eq!(site.status(&agent).await, AttestationStatus::Fail);
+    });
+}
+
+#[test]
 fn a_thousand_agents_at_once() {
     scenario(|| async {
         let site = Site::new();
@@ -465,5 +490,55 @@ fn agents_are_served_as_they_were_enrolled() {
         assert_eq!(name_of(refused), "attestations_disabled");
         handle.open_attestation(&AgentId::parse("pushing").unwrap(), offer()).await.unwrap();
         assert_eq!(handle.live_agents(), 2);
+    });
+}
+
+#[test]
+fn a_changed_agent_is_asked_by_its_new_terms_and_not_blamed_for_the_old_ones() {
+    scenario(|| async {
+        let (site, mut machine) = (Site::new(), PushMachine::from_seed(15).unwrap());
+        let agent = site.enrol("agent", &machine).await;
+        let opened = site.open(&agent, &machine).await.unwrap();
+        let body = machine.evidence(&wanted(&opened)).unwrap();
+        let policy = format!(r#"{{"23": ["{}"]}}"#, "00".repeat(32));
+        let changes = AgentAmendment { tpm_policy: Some(policy.clone()), ..AgentAmendment::default() };
+        site.handle.amend(&agent, changes).await.unwrap();
+        assert_eq!(site.store.row(&agent).unwrap().tpm_policy, policy);
+        site.submit(&agent, &body).await.unwrap();
+        pass(0.1).await;
+        assert!(
+            site.store.attestations_of(&agent).is_empty(),
+            "the evidence was not judged by what it was not asked for"
+        );
+        assert!(site.store.outbox().is_empty());
+        let opened = site.open(&agent, &machine).await.unwrap();
+        let selected = opened.quote_parameters().unwrap().selected_subjects.iter().find_map(|(_, pcrs)| pcrs.as_ref());
+        assert!(selected.unwrap().contains(&23), "{selected:?}");
+    });
+}
+
+#[test]
+fn a_change_of_the_runtime_policy_is_what_the_next_evidence_is_judged_by() {
+    scenario(|| async {
+        let (site, mut machine) = (Site::new(), PushMachine::from_seed(16).unwrap());
+        let agent = site.enrol("agent", &machine).await;
+        assert_eq!(site.attest(&agent, &mut machine).await, PASS);
+        let strict = NewRuntimePolicy {
+            name: "agent".to_owned(),
+            text: Some(r#"{"meta":{"version":1,"generator":3},"release":0,"digests":{},"excludes":[],"keyrings":{},"ima":{"ignored_keyrings":[],"log_hash_alg":"sha1","dm_policy":null},"ima-buf":{},"verification-keys":""}"#.into()),
+            checksum: "strict".to_owned(),
+            generator: 3,
+            tpm_policy: None,
+        };
+        let changes = AgentAmendment { runtime_policy: Some(PolicyChoice::Own(strict)), ..AgentAmendment::default() };
+        site.handle.amend(&agent, changes).await.unwrap();
+        pass(2.0).await;
+        machine.run(GOOD, &[7; 32]);
+        let failed = Stage::Complete(Evaluation::Fail(FailureReason::PolicyViolation));
+        assert_eq!(site.attest(&agent, &mut machine).await, failed);
+        let broken = AgentAmendment { tpm_policy: Some("no json".to_owned()), ..AgentAmendment::default() };
+        assert!(matches!(site.handle.amend(&agent, broken).await, Err(AmendError::Invalid(_))));
+        let nobody = AgentId::parse("nobody").unwrap();
+        assert!(matches!(site.handle.amend(&nobody, AgentAmendment::default()).await, Err(AmendError::Command(_))));
     });
 }

@@ -2,11 +2,11 @@
 //! put scripted ones in their place.
 
 use async_trait::async_trait;
-use keylime_actors::ports::{RegistrationRecord, StoreError, VerifierStore};
+use keylime_actors::ports::{AgentAmendment, RegistrationRecord, StoreError, VerifierStore};
 use keylime_actors::registrar::{ActivateError, DeleteError, RegisterAgent, RegisterError, RegistrarHandle};
 use keylime_actors::verifier::{
-    AcceptedEvidence, AgentStatus, CommandError, Deletion, EnrolAgent, EnrolError, EvidenceError, JudgedEvidence,
-    PresentedEvidence, PushError, Readiness, Selector, VerifierHandle,
+    AcceptedEvidence, AgentStatus, AmendError, CommandError, Deletion, EnrolAgent, EnrolError, EvidenceError,
+    JudgedEvidence, PresentedEvidence, PushError, Readiness, Selector, VerifierHandle,
 };
 use keylime_engine::evidence::attestation::Attestation;
 use keylime_engine::evidence::field_error::FieldError;
@@ -29,6 +29,8 @@ pub trait VerifierBackend: Send + Sync + 'static {
         after: Option<&str>,
         limit: usize,
     ) -> Result<Vec<AgentStatus>, StoreError>;
+    /// Changes what an agent was enrolled with.
+    async fn amend(&self, agent_id: &AgentId, changes: AgentAmendment) -> Result<(), AmendError>;
     /// Ids of all agents.
     async fn agent_ids(&self, verifier_id: Option<&str>) -> Result<Vec<String>, StoreError>;
     /// Deletes an agent.
@@ -97,6 +99,10 @@ pub trait RegistrarBackend: Send + Sync + 'static {
 impl VerifierBackend for VerifierHandle {
     async fn enrol(&self, request: EnrolAgent) -> Result<(), EnrolError> {
         Self::enrol(self, request).await
+    }
+
+    async fn amend(&self, agent_id: &AgentId, changes: AgentAmendment) -> Result<(), AmendError> {
+        Self::amend(self, agent_id, changes).await
     }
 
     async fn status(&self, agent_id: &AgentId) -> Result<Option<AgentStatus>, StoreError> {

@@ -23,6 +23,9 @@ pub(crate) fn render(reply: Reply, request_id: &str) -> HttpResponse {
     if let Some(seconds) = reply.retry_after_seconds {
         response.insert_header((header::RETRY_AFTER, seconds));
     }
+    if let Some(tag) = reply.entity_tag {
+        response.insert_header((header::ETAG, tag));
+    }
     if reply.close {
         response.force_close();
     }

@@ -4,6 +4,8 @@ mod support;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use keylime_actors::ports::{NewBootPolicy, PolicyChoice};
+use keylime_actors::verifier::{AmendError, CommandError};
 use keylime_gateway::routes::verifier_routes;
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -173,12 +175,94 @@ fn agents_are_enrolled_stopped_and_deleted() {
     assert_eq!((twice.status, error_code(&twice)), (409, "conflict".into()));
     assert_eq!(site.send("POST", "/v3/agents", &resource("agent", Some("a/b"), attributes)).status, 400);
     assert_eq!(site.send("POST", "/v3/agents", &resource("agent", Some("b"), json!({"v": "x"}))).status, 400);
-    let fixed = site.send("PATCH", "/v3/agents/new", &resource("agent", None, json!({"tpm_policy": "{}"})));
-    assert_eq!((fixed.status, error_code(&fixed)), (422, "invalid_resource_data".into()));
     assert_eq!(site.ask("PUT", "/v3/agents/new/stop").status, 204);
     assert_eq!(site.ask("PUT", "/v3/agents/new/reactivate").status, 204);
     assert_eq!(site.ask("PUT", "/v3/agents/none/stop").status, 404);
     assert_eq!(site.ask("DELETE", "/v3/agents/new").status, 204);
     assert_eq!(site.ask("DELETE", "/v3/agents/new").status, 404);
     assert_eq!(site.ask("GET", "/v2.6/agents/new").status, 404);
+}
+
+/// An attestation key that an agent can be enrolled with.
+fn attestation_key() -> String {
+    let exchanges: Value = serde_json::from_str(include_str!("data/v2-agents.json")).unwrap();
+    let bodies = exchanges.as_array().unwrap().iter().filter_map(|item| item["request"]["body"].as_str());
+    let members = bodies.filter_map(|body| serde_json::from_str::<Value>(body).ok());
+    members.filter_map(|body| body["ak_tpm"].as_str().map(str::to_owned)).find(|key| key.len() > 100).unwrap()
+}
+
+#[test]
+fn agents_are_changed_as_they_were_enrolled() {
+    let site = site();
+    site.verifier.policies.keys.lock().unwrap().insert("a001".to_owned(), attestation_key());
+    let patch = |attributes| site.send("PATCH", "/v3/agents/a001", &resource("agent", None, attributes));
+    let changed = patch(json!({"tpm_policy": "{\"22\": [\"ab\"]}", "accept_tpm_signing_algs": ["ecdsa"]}));
+    assert_eq!(changed.status, 200, "{changed:?}");
+    let document = changed.json();
+    assert_eq!(document["data"]["attributes"]["tpm_policy"], "{\"22\": [\"ab\"]}");
+    assert_eq!((&document["data"]["id"], &document["links"]["self"]), (&"a001".into(), &"/v3/agents/a001".into()));
+    assert_eq!(site.ask("GET", "/v2.6/agents/a001").json()["results"]["tpm_policy"], "{\"22\": [\"ab\"]}");
+    let last = || site.verifier.amended.lock().unwrap().pop().unwrap();
+    let changes = last();
+    assert_eq!(changes.accept_tpm_signing_algs.as_deref(), Some(&["ecdsa".to_owned()][..]));
+    assert_eq!((changes.meta_data, changes.runtime_policy, changes.boot_policy), (None, None, None));
+
+    // Named or not, brought along or not: by the rules of an enrolment.
+    let text = STANDARD.encode(policy(7).to_string());
+    assert_eq!(patch(json!({"runtime_policy_name": "p"})).status, 200);
+    assert_eq!(last().runtime_policy, Some(PolicyChoice::Stored("p".to_owned())));
+    assert_eq!(patch(json!({"runtime_policy_name": "p", "runtime_policy": text})).status, 200);
+    assert!(matches!(last().runtime_policy, Some(PolicyChoice::New(policy)) if policy.name == "p"));
+    for own in [json!(text), policy(7)] {
+        assert_eq!(patch(json!({"runtime_policy": own})).status, 200);
+        let Some(PolicyChoice::Own(own)) = last().runtime_policy else { panic!() };
+        assert!(own.name == "a001" && own.text.unwrap().contains("\"release\":7"));
+    }
+    assert_eq!(patch(json!({"mb_policy": "{}"})).status, 200);
+    let own = NewBootPolicy { name: "a001".to_owned(), text: Some("{}".into()) };
+    assert_eq!(last().boot_policy, Some(PolicyChoice::Own(own)));
+    assert_eq!(patch(json!({"mb_policy_name": "m"})).status, 200);
+    assert_eq!(last().boot_policy, Some(PolicyChoice::Stored("m".to_owned())));
+}
+
+#[test]
+fn changes_of_agents_are_refused_before_anything_is_stored() {
+    let site = site();
+    site.verifier.policies.keys.lock().unwrap().insert("a001".to_owned(), attestation_key());
+    let patch = |attributes| site.send("PATCH", "/v3/agents/a001", &resource("agent", None, attributes));
+    for fixed in ["ak_tpm", "v", "supported_version", "verifier_ip", "cloudagent_ip", "operational_state"] {
+        let refused = patch(json!({"tpm_policy": "{}", fixed: "x"}));
+        assert_eq!((refused.status, error_code(&refused)), (422, "invalid_resource_data".into()), "{fixed}");
+        let pointer = refused.json()["errors"][0]["source"]["pointer"].clone();
+        assert_eq!(pointer, format!("/data/attributes/{fixed}"));
+    }
+    for wrong in [
+        json!({"tpm_policy": "no json"}),
+        json!({"tpm_policy": 7}),
+        json!({"accept_tpm_hash_algs": "sha256"}),
+        json!({"ima_sign_verification_keys": "{"}),
+        json!({"revocation_key": "no key"}),
+        json!({"runtime_policy": "bm8="}),
+        json!({"runtime_policy_name": "a\nb"}),
+    ] {
+        let refused = patch(wrong.clone());
+        assert_eq!((refused.status, error_code(&refused)), (400, "invalid_request".into()), "{wrong}");
+    }
+    let other = site.send("PATCH", "/v3/agents/a001", &resource("agent", Some("a002"), json!({"metadata": "{}"})));
+    assert_eq!((other.status, error_code(&other)), (409, "conflict".into()));
+    let absent = site.send("PATCH", "/v3/agents/none", &resource("agent", None, json!({"metadata": "{}"})));
+    assert_eq!((absent.status, error_code(&absent)), (404, "not_found".into()));
+    assert!(site.verifier.amended.lock().unwrap().is_empty());
+    for (refusal, status) in [
+        (AmendError::RuntimePolicyExists("p".to_owned()), 409),
+        (AmendError::RuntimePolicyMissing("p".to_owned()), 404),
+        (AmendError::BootPolicyExists("p".to_owned()), 409),
+        (AmendError::BootPolicyMissing("p".to_owned()), 404),
+        (AmendError::Invalid("ak_tpm".to_owned()), 400),
+        (CommandError::OtherVerifier.into(), 404),
+        (CommandError::Busy { retry_after_seconds: 5 }.into(), 503),
+    ] {
+        *site.verifier.amend_refusal.lock().unwrap() = Some(refusal);
+        assert_eq!(patch(json!({"metadata": "{}"})).status, status);
+    }
 }

@@ -90,6 +90,31 @@ fn a_request_head_has_a_deadline() {
 }
 
 #[test]
+fn clients_that_send_a_byte_at_a_time_are_cut_off_and_block_nobody() {
+    let mut bounds = Bounds::default();
+    bounds.requests.body_deadline = Duration::from_millis(800);
+    let server = server(bounds);
+    let head = "POST /v2.6/verify/evidence HTTP/1.1\r\nHost: h\r\nContent-Length: 4096\r\n\r\n";
+    let start = Instant::now();
+    std::thread::scope(|scope| {
+        for _ in 0..20 {
+            scope.spawn(|| {
+                let mut wire = client::secure(server.https, None).unwrap();
+                wire.write_all(head.as_bytes()).unwrap();
+                // No byte is late, but all of them together are.
+                while wire.write_all(b"1").and_then(|()| wire.flush()).is_ok() {
+                    assert!(start.elapsed() < Duration::from_secs(10), "nobody cuts the connection");
+                    std::thread::sleep(Duration::from_millis(50));
+                }
+            });
+        }
+        for _ in 0..5 {
+            answers_quickly(&server);
+        }
+    });
+}
+
+#[test]
 fn garbage_instead_of_a_handshake_or_a_request_is_survived() {
     let server = server(Bounds::default());
     let http = b"GET / HTTP/1.1\r\n\r\n".to_vec();

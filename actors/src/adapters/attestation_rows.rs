@@ -2,10 +2,12 @@
 //! own services read.
 
 use super::evidence_columns::{self, decode_item, item_row};
-use super::insert_rows::insert_rows;
+use super::insert_rows::{groups_by_bytes, insert_rows};
 use super::key_lists::{key_lists, one_of};
 use super::row::Row;
-use keylime_engine::evidence::attestation::{Attestation, AttestationIndex, AttestationItem, Stage, WallMicros};
+use keylime_engine::evidence::attestation::{
+    Attestation, AttestationIndex, AttestationItem, ItemData, Stage, WallMicros,
+};
 use keylime_engine::evidence::capabilities::EvidenceType;
 use keylime_engine::ids::AgentId;
 use keylime_engine::lifecycle::push_restore::StoredAttestation;
@@ -52,15 +54,26 @@ pub(super) async fn upsert<C: ConnectionTrait>(db: &C, rows: &[(&str, &Attestati
     insert_rows(db, attestation::Entity, &COLUMNS, rows, Some(&update)).await
 }
 
-/// Inserts the evidence of attestations.
+/// Inserts the evidence of attestations, in statements that servers take whatever the length of the logs.
 pub(super) async fn insert_evidence<C: ConnectionTrait>(db: &C, rows: &[(&str, &Attestation)]) -> Result<(), DbErr> {
-    let rows = rows
+    let items = rows
         .iter()
-        .flat_map(|(agent_id, attestation)| {
-            attestation.items.iter().map(|item| item_row(agent_id, attestation.index, item))
-        })
+        .flat_map(|(agent_id, attestation)| attestation.items.iter().map(|item| (*agent_id, attestation.index, item)))
         .collect();
-    insert_rows(db, evidence_item::Entity, &evidence_columns::COLUMNS, rows, None).await
+    for group in groups_by_bytes(items, |(_, _, item)| evidence_bytes(item)) {
+        let rows = group.into_iter().map(|(agent_id, index, item)| item_row(agent_id, index, item)).collect();
+        insert_rows(db, evidence_item::Entity, &evidence_columns::COLUMNS, rows, None).await?;
+    }
+    Ok(())
+}
+
+/// What makes a row of evidence long.
+fn evidence_bytes(item: &AttestationItem) -> usize {
+    match &item.data {
+        Some(ItemData::Log(log)) => log.entries.len(),
+        Some(ItemData::Quote(quote)) => quote.subject_data.len() + quote.message.len() + quote.signature.len(),
+        None => 0,
+    }
 }
 
 /// Stores how far a measurement list was certified.

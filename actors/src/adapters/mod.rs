@@ -1,6 +1,7 @@
 //! The outside world behind the traits of [`crate::ports`].
 
 mod agent_columns;
+mod amendment_rows;
 mod attestation_rows;
 mod evidence_columns;
 mod insert_rows;

@@ -3,7 +3,7 @@
 use super::insert_rows::{groups_by_bytes, insert_rows};
 use super::key_lists::{key_lists, one_of};
 use super::row::Row;
-use crate::ports::{BootPolicyRecord, NewBootPolicy, NewRuntimePolicy, RuntimePolicyRecord};
+use crate::ports::{BootPolicyRecord, NewBootPolicy, NewRuntimePolicy, PolicyChoice, RuntimePolicyRecord};
 use keylime_schema::database::Engine;
 use keylime_schema::database::entity::{boot_policy, runtime_policy, verifier_agent};
 use sea_orm::sea_query::{Expr, ExprTrait as _, LockType, Order, Query, SelectStatement};
@@ -133,6 +133,14 @@ impl PolicyTable for BootPolicies {
             name: row.text_or_empty("name")?,
             text: row.text("mb_policy")?.map(Into::into),
         })
+    }
+}
+
+/// The name of the policy that is chosen.
+pub(super) fn choice_name<N: NewPolicy>(choice: &PolicyChoice<N>) -> &str {
+    match choice {
+        PolicyChoice::Stored(name) => name,
+        PolicyChoice::New(policy) | PolicyChoice::StoredOrNew(policy) | PolicyChoice::Own(policy) => policy.name(),
     }
 }
 

@@ -6,11 +6,11 @@
 
 use super::insert_rows::insert_rows;
 use super::key_lists::{key_lists, one_of};
-use super::policy_rows::{self, BootPolicies, NewPolicy, PolicyTable, RuntimePolicies};
+use super::policy_rows::{self, BootPolicies, NewPolicy, PolicyTable, RuntimePolicies, choice_name};
 use super::row::Row;
 use super::store_fault::{ATTEMPTS, store_error};
 use super::write_wave::{Wave, waves};
-use super::{agent_columns, attestation_rows, outbox_rows};
+use super::{agent_columns, amendment_rows, attestation_rows, outbox_rows};
 use crate::ports::{AgentProgress, AgentRecord, OutboxRow, PolicyChoice, StoreError, VerifierWrite, WriteOutcome};
 use keylime_engine::evidence::attestation::{Attestation, AttestationIndex};
 use keylime_engine::lifecycle::Occurrence;
@@ -106,6 +106,7 @@ impl<'a> Writer<'a> {
         for wave in waves(self.batch) {
             let mut states = self.states(&wave).await?;
             self.enrol(&wave.enrol, &mut states, &mut outcomes).await?;
+            self.amend(&wave.amend, &states, &mut outcomes).await?;
             self.receive(&wave.receive, &states, &mut outcomes).await?;
             self.progress(&wave.progress, &mut states, &mut outcomes).await?;
             self.discard(&wave.discard, &states, &mut outcomes).await?;
@@ -119,7 +120,7 @@ impl<'a> Writer<'a> {
     /// Reads and locks the agents of a wave, in the order of their ids so that two processes do not deadlock.
     async fn states(&self, wave: &Wave) -> Result<States, DbErr> {
         let mut ids: Vec<&str> =
-            [&wave.enrol, &wave.receive, &wave.progress, &wave.discard, &wave.set_state, &wave.delete]
+            [&wave.enrol, &wave.amend, &wave.receive, &wave.progress, &wave.discard, &wave.set_state, &wave.delete]
                 .into_iter()
                 .flatten()
                 .filter_map(|index| agent_of(&self.batch[*index]))
@@ -153,6 +154,7 @@ impl<'a> Writer<'a> {
                     Some((*index, agent.as_ref(), runtime_policy, boot_policy))
                 }
                 VerifierWrite::Progress { .. }
+                | VerifierWrite::Amend { .. }
                 | VerifierWrite::SetState { .. }
                 | VerifierWrite::Delete { .. }
                 | VerifierWrite::ReceiveEvidence { .. }
@@ -164,8 +166,8 @@ impl<'a> Writer<'a> {
         if enrolments.is_empty() {
             return Ok(());
         }
-        let runtime_names: Vec<&str> = unique(enrolments.iter().map(|(_, _, choice, _)| name_of(choice)));
-        let boot_names: Vec<&str> = unique(enrolments.iter().map(|(_, _, _, choice)| name_of(choice)));
+        let runtime_names: Vec<&str> = unique(enrolments.iter().map(|(_, _, choice, _)| choice_name(choice)));
+        let boot_names: Vec<&str> = unique(enrolments.iter().map(|(_, _, _, choice)| choice_name(choice)));
         let runtime_ids = policy_rows::ids::<RuntimePolicies, _>(self.db, self.engine, &runtime_names).await?;
         let boot_ids = policy_rows::ids::<BootPolicies, _>(self.db, self.engine, &boot_names).await?;
         let mut runtime_known: HashSet<&str> = runtime_ids.keys().map(String::as_str).collect();
@@ -173,9 +175,11 @@ impl<'a> Writer<'a> {
         let (mut new_runtime, mut new_boot, mut accepted) = (Vec::new(), Vec::new(), Vec::new());
         for (index, agent, runtime_choice, boot_choice) in enrolments {
             let (runtime, boot) = (resolve(runtime_choice, &runtime_known), resolve(boot_choice, &boot_known));
-            if let Some(refusal) = refusal(&runtime, &boot, name_of(runtime_choice), name_of(boot_choice), || {
-                states.contains_key(agent.agent_id.as_str())
-            }) {
+            if let Some(refusal) =
+                refusal(&runtime, &boot, choice_name(runtime_choice), choice_name(boot_choice), || {
+                    states.contains_key(agent.agent_id.as_str())
+                })
+            {
                 outcomes[index] = refusal;
                 continue;
             }
@@ -188,7 +192,7 @@ impl<'a> Writer<'a> {
                 boot_known.insert(policy.name());
             }
             states.insert(agent.agent_id.to_string(), agent.operational_state);
-            let (runtime_policy, boot_policy) = (name_of(runtime_choice), name_of(boot_choice));
+            let (runtime_policy, boot_policy) = (choice_name(runtime_choice), choice_name(boot_choice));
             accepted.push(Accepted { index, agent, runtime_policy, boot_policy });
         }
         let runtime_ids = self.store_policies::<RuntimePolicies>(runtime_ids, new_runtime).await?;
@@ -219,6 +223,19 @@ impl<'a> Writer<'a> {
         Ok(known)
     }
 
+    /// One after the other: they are few, and each sees the policies of the one before.
+    async fn amend(&self, indexes: &[usize], states: &States, outcomes: &mut [WriteOutcome]) -> Result<(), DbErr> {
+        for index in indexes {
+            let VerifierWrite::Amend { agent_id, changes } = &self.batch[*index] else { continue };
+            outcomes[*index] = if states.contains_key(agent_id.as_str()) {
+                amendment_rows::amend(self.db, self.engine, agent_id.as_str(), changes).await?
+            } else {
+                WriteOutcome::Gone { stored_state: None }
+            };
+        }
+        Ok(())
+    }
+
     async fn progress(
         &self,
         indexes: &[usize],
@@ -237,6 +254,7 @@ impl<'a> Writer<'a> {
                     (progress, outbox, Some((attestation, prune)))
                 }
                 VerifierWrite::Enrol { .. }
+                | VerifierWrite::Amend { .. }
                 | VerifierWrite::SetState { .. }
                 | VerifierWrite::Delete { .. }
                 | VerifierWrite::ReceiveEvidence { .. }
@@ -380,6 +398,7 @@ impl<'a> Writer<'a> {
             .filter_map(|index| match &self.batch[*index] {
                 VerifierWrite::OutboxDelivered { id, notifier } => Some((*id, *notifier)),
                 VerifierWrite::Enrol { .. }
+                | VerifierWrite::Amend { .. }
                 | VerifierWrite::Progress { .. }
                 | VerifierWrite::ReceiveEvidence { .. }
                 | VerifierWrite::Conclude { .. }
@@ -421,14 +440,11 @@ fn resolve<'a, N: NewPolicy>(choice: &'a PolicyChoice<N>, known: &HashSet<&str>)
         PolicyChoice::Stored(_) => Resolved::Missing,
         PolicyChoice::New(policy) if known.contains(policy.name()) => Resolved::Exists,
         PolicyChoice::StoredOrNew(policy) if known.contains(policy.name()) => Resolved::Use,
-        PolicyChoice::New(policy) | PolicyChoice::StoredOrNew(policy) => Resolved::Store(policy),
-    }
-}
-
-fn name_of<N: NewPolicy>(choice: &PolicyChoice<N>) -> &str {
-    match choice {
-        PolicyChoice::Stored(name) => name,
-        PolicyChoice::New(policy) | PolicyChoice::StoredOrNew(policy) => policy.name(),
+        // An enrolment has no policy of its own yet that it could replace.
+        PolicyChoice::Own(policy) if known.contains(policy.name()) => Resolved::Exists,
+        PolicyChoice::New(policy) | PolicyChoice::StoredOrNew(policy) | PolicyChoice::Own(policy) => {
+            Resolved::Store(policy)
+        }
     }
 }
 
@@ -452,6 +468,7 @@ fn agent_of(write: &VerifierWrite) -> Option<&str> {
             Some(progress.agent_id.as_str())
         }
         VerifierWrite::SetState { agent_id, .. }
+        | VerifierWrite::Amend { agent_id, .. }
         | VerifierWrite::Delete { agent_id }
         | VerifierWrite::ReceiveEvidence { agent_id, .. }
         | VerifierWrite::DiscardAttestation { agent_id, .. } => Some(agent_id.as_str()),

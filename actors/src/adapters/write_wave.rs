@@ -8,6 +8,7 @@ use std::collections::HashMap;
 #[allow(missing_docs, reason = "the fields are the kinds of VerifierWrite")]
 pub(super) struct Wave {
     pub enrol: Vec<usize>,
+    pub amend: Vec<usize>,
     pub receive: Vec<usize>,
     pub progress: Vec<usize>,
     pub discard: Vec<usize>,
@@ -20,6 +21,7 @@ pub(super) struct Wave {
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Kind {
     Enrol,
+    Amend,
     Receive,
     Progress,
     Discard,
@@ -27,8 +29,8 @@ enum Kind {
     Delete,
 }
 
-/// Splits a batch into as few waves as keep its meaning: writes to one agent keep their order, and no enrolment overtakes
-/// a deletion, which may free a policy's name. A delivery refers to a notice committed before, so it may come last.
+/// Splits a batch into as few waves as keep its meaning: writes to one agent keep their order, and nothing that
+/// stores policies overtakes a deletion, which may free a policy's name. A delivery refers to a notice committed before, so it may come last.
 pub(super) fn waves(batch: &[VerifierWrite]) -> Vec<Wave> {
     let mut done: Vec<Wave> = Vec::new();
     let mut wave = Wave::default();
@@ -36,6 +38,7 @@ pub(super) fn waves(batch: &[VerifierWrite]) -> Vec<Wave> {
     for (index, write) in batch.iter().enumerate() {
         let (agent, kind) = match write {
             VerifierWrite::Enrol { agent, .. } => (agent.agent_id.as_str(), Kind::Enrol),
+            VerifierWrite::Amend { agent_id, .. } => (agent_id.as_str(), Kind::Amend),
             VerifierWrite::ReceiveEvidence { agent_id, .. } => (agent_id.as_str(), Kind::Receive),
             VerifierWrite::Progress { progress, .. } | VerifierWrite::Conclude { progress, .. } => {
                 (progress.agent_id.as_str(), Kind::Progress)
@@ -49,7 +52,7 @@ pub(super) fn waves(batch: &[VerifierWrite]) -> Vec<Wave> {
             }
         };
         let overtakes_own = latest.get(agent).is_some_and(|latest| *latest > kind);
-        let overtakes_deletion = kind == Kind::Enrol && !wave.delete.is_empty();
+        let overtakes_deletion = matches!(kind, Kind::Enrol | Kind::Amend) && !wave.delete.is_empty();
         if overtakes_own || overtakes_deletion {
             done.push(std::mem::take(&mut wave));
             latest.clear();
@@ -57,6 +60,7 @@ pub(super) fn waves(batch: &[VerifierWrite]) -> Vec<Wave> {
         latest.insert(agent, kind);
         match kind {
             Kind::Enrol => wave.enrol.push(index),
+            Kind::Amend => wave.amend.push(index),
             Kind::Receive => wave.receive.push(index),
             Kind::Progress => wave.progress.push(index),
             Kind::Discard => wave.discard.push(index),

@@ -1,6 +1,6 @@
 //! One enrolled agent: translates what happens into inputs of the state machine. It decides nothing.
 
-use crate::ports::{AgentReply, StoreError, WriteOutcome};
+use crate::ports::{AgentRecord, AgentReply, StoreError, WriteOutcome};
 use crate::runtime::admission::Permit;
 use crate::runtime::deadline_slot::{DeadlineSlot, Fired};
 use crate::runtime::exit_guard::ExitGuard;
@@ -83,6 +83,8 @@ pub(super) struct Snapshot;
 pub(super) enum Tell {
     /// A policy of the agent was replaced.
     PolicyChanged,
+    /// What the agent was enrolled with was changed; this is its row.
+    Amended(Box<AgentRecord>),
     /// A coalesced write found the row gone or in another state.
     RowChanged(Option<OperationalState>),
     /// Hand held-back changes to the writer.
@@ -344,6 +346,24 @@ impl Actor for AgentActor {
     }
 }
 
+impl AgentActor {
+    /// Goes on by the row's new terms.
+    fn amended(&mut self, record: &AgentRecord, ctx: &mut Context<Self>) {
+        let system = &self.shard.system;
+        match AgentMaterial::from_record(record, system.agent_tls, &system.shared) {
+            Ok(material) => self.material = Arc::new(material),
+            Err(reason) => {
+                // The change was checked before it was stored, so somebody else has changed the row since.
+                tracing::error!(target: "keylime.verifier", agent_id = %record.agent_id, reason,
+                    "a changed agent cannot be attested, it goes on as before");
+                return;
+            }
+        }
+        self.policies = None;
+        self.advance(Input::PolicyChanged, ctx);
+    }
+}
+
 impl Handler<Obey> for AgentActor {
     type Result = ResponseFuture<CommandOutcome>;
 
@@ -372,6 +392,7 @@ impl Handler<Tell> for AgentActor {
                 actor.policies = None;
                 actor.advance(Input::PolicyChanged, ctx);
             }
+            Tell::Amended(record) => actor.amended(&record, ctx),
             Tell::RowChanged(stored) => actor.row_changed(stored, ctx),
             Tell::Flush => actor.flush_lazy(),
             Tell::End => actor.end(ctx),

@@ -120,6 +120,35 @@ pub enum CommandError {
     Store(#[from] StoreError),
 }
 
+/// Why a change of an enrolled agent was refused.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum AmendError {
+    /// It could not be carried out, whatever it is.
+    #[error(transparent)]
+    Command(#[from] CommandError),
+    /// A runtime policy of this name exists and another was supplied.
+    #[error("runtime policy {0} exists")]
+    RuntimePolicyExists(String),
+    /// No runtime policy of this name exists.
+    #[error("runtime policy {0} does not exist")]
+    RuntimePolicyMissing(String),
+    /// A boot policy of this name exists and another was supplied.
+    #[error("boot policy {0} exists")]
+    BootPolicyExists(String),
+    /// No boot policy of this name exists.
+    #[error("boot policy {0} does not exist")]
+    BootPolicyMissing(String),
+    /// The agent could not be attested any more; the text says why.
+    #[error("{0}")]
+    Invalid(String),
+}
+
+impl From<StoreError> for AmendError {
+    fn from(error: StoreError) -> Self {
+        Self::Command(error.into())
+    }
+}
+
 /// How a deletion ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Deletion {

@@ -4,6 +4,7 @@ mod agent_actor;
 mod agent_effects;
 pub mod agent_key;
 pub mod agent_material;
+mod amendment;
 pub mod api;
 pub mod appraiser;
 pub mod engine_appraiser;

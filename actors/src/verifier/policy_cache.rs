@@ -35,6 +35,19 @@ pub enum RuntimeRules {
     Unusable(Arc<str>),
 }
 
+impl RuntimeRules {
+    /// The policy to judge by.
+    ///
+    /// # Errors
+    /// There is none; the text says why, and whoever is judged by it does not pass.
+    pub fn usable(&self) -> Result<&CompiledRuntimePolicy, String> {
+        match self {
+            Self::Compiled(policy) => Ok(policy),
+            Self::Unusable(reason) => Err(format!("the runtime policy is unusable: {reason}")),
+        }
+    }
+}
+
 /// Rows of the policies of an agent.
 pub type PolicyIds = (Option<i32>, Option<i32>);
 

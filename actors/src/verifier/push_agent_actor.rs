@@ -41,6 +41,8 @@ pub struct PushAgentActor {
     pub(super) permit: Option<Permit>,
     /// The policies, until one of them is replaced.
     pub(super) policies: Option<Arc<AgentPolicies>>,
+    /// How often they were replaced: what was read before is not what holds.
+    pub(super) replaced: u32,
     /// Whoever waits for its evidence to be stored.
     pub(super) waiting: Option<Requester>,
     pub(super) failure_details: Option<Box<[String]>>,
@@ -105,6 +107,7 @@ impl PushAgentActor {
             deadline: DeadlineSlot::default(),
             permit: None,
             policies: None,
+            replaced: 0,
             waiting: None,
             failure_details: None,
             explanations: None,
@@ -207,10 +210,12 @@ impl PushAgentActor {
         let cache = Arc::clone(&self.shard.system.policies);
         let ids = (self.material.runtime_policy_id, self.material.boot_policy_id);
         let resolve = async move { cache.get(ids).await };
+        let replaced = self.replaced;
         ctx.spawn(resolve.into_actor(self).map(move |resolved, actor, ctx| {
             actor.handle_guarded(|actor| {
                 actor.opening = false;
                 match resolved {
+                    Ok(_) if actor.replaced != replaced => actor.open(offer, requester, ctx),
                     Ok(policies) => {
                         actor.policies = Some(Arc::clone(&policies));
                         actor.open_by(&offer, &policies, requester, ctx);
@@ -308,6 +313,12 @@ impl PushAgentActor {
         if stored.is_none() && self.state.as_ref().is_some_and(|state| state.phase == deleted) {
             self.end(ctx);
         }
+    }
+
+    fn policy_changed(&mut self, ctx: &mut Context<Self>) {
+        self.policies = None;
+        self.replaced = self.replaced.wrapping_add(1);
+        self.advance(PushInput::PolicyChanged, ctx);
     }
 
     fn obey(&mut self, command: Command, ctx: &mut Context<Self>) -> ResponseFuture<CommandOutcome> {
@@ -430,9 +441,10 @@ impl Handler<Tell> for PushAgentActor {
 
     fn handle(&mut self, message: Tell, ctx: &mut Self::Context) {
         self.handle_guarded(|actor| match message {
-            Tell::PolicyChanged => {
-                actor.policies = None;
-                actor.advance(PushInput::PolicyChanged, ctx);
+            Tell::PolicyChanged => actor.policy_changed(ctx),
+            Tell::Amended(record) => {
+                actor.material = Arc::new(PushMaterial::from_record(&record, &actor.shard.system.shared));
+                actor.policy_changed(ctx);
             }
             Tell::RowChanged(stored) => actor.row_changed(stored, ctx),
             Tell::Flush => {}

@@ -149,8 +149,13 @@ impl PushAgentActor {
                 pause = (pause * 2).min(Duration::from_secs(5));
             }
         };
+        let replaced = self.replaced;
         ctx.spawn(resolve.into_actor(self).map(move |policies, actor, ctx| {
             actor.handle_guarded(|actor| {
+                if actor.replaced != replaced {
+                    // The appraisal has begun again by the policies of now.
+                    return;
+                }
                 actor.policies.get_or_insert_with(|| Arc::clone(&policies));
                 actor.appraise_in_pool(ticket, attestation, policies, ctx);
             });

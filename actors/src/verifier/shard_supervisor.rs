@@ -140,6 +140,8 @@ pub struct Compare(pub Arc<HashSet<AgentId>>);
 pub enum Announce {
     /// Policies of these agents were replaced.
     PoliciesChanged(Vec<AgentId>),
+    /// What the agent of this row was enrolled with was changed.
+    Amended(Box<AgentRecord>),
     /// A coalesced write found the row gone or in another state.
     RowChanged(AgentId, Option<i32>),
     /// The row of this agent is gone.
@@ -464,6 +466,10 @@ impl Handler<Announce> for ShardSupervisor {
                 for agent_id in agent_ids {
                     self.tell(&agent_id, Tell::PolicyChanged);
                 }
+            }
+            Announce::Amended(record) => {
+                let agent_id = record.agent_id.clone();
+                self.tell(&agent_id, Tell::Amended(record));
             }
             Announce::RowChanged(agent_id, stored) => {
                 let stored = stored.and_then(|code| OperationalState::from_code(i64::from(code)));

@@ -44,6 +44,8 @@ pub(super) struct Inner {
     stopping: AtomicBool,
     threads: Mutex<ActorSystem>,
     one_shot: OneShot,
+    /// Held while an agent is changed and its actor told.
+    pub(super) amending: tokio::sync::Mutex<()>,
 }
 
 /// Whether the verifier does its work.
@@ -111,6 +113,7 @@ pub fn start(
         stopping: AtomicBool::new(false),
         threads: Mutex::new(threads),
         one_shot,
+        amending: tokio::sync::Mutex::default(),
     });
     let handle = VerifierHandle { inner };
     handle.start_background(shard_count, options.reconcile_interval)?;
@@ -359,7 +362,7 @@ impl VerifierHandle {
         self.inner.stopping.load(Ordering::Acquire)
     }
 
-    async fn owned(&self, agent_id: &AgentId) -> Result<AgentRecord, CommandError> {
+    pub(super) async fn owned(&self, agent_id: &AgentId) -> Result<AgentRecord, CommandError> {
         if self.is_stopping() {
             return Err(CommandError::Busy { retry_after_seconds: RETRY_AFTER_SECONDS });
         }
@@ -388,7 +391,7 @@ impl VerifierHandle {
         let _ = shard.send(Release(agent_id.clone())).await;
     }
 
-    async fn write(&self, write: VerifierWrite, keep: Keep) -> Result<WriteOutcome, StoreError> {
+    pub(super) async fn write(&self, write: VerifierWrite, keep: Keep) -> Result<WriteOutcome, StoreError> {
         let receipt = self.inner.system.writer.durable(write, keep);
         receipt.await.unwrap_or_else(|_| Err(StoreError::Unavailable("the writer has stopped".to_owned())))
     }
@@ -481,5 +484,5 @@ fn progress_of_record(record: AgentRecord) -> AgentProgress {
 
 /// Rows that actors read at one time.
 const ROW_READS: usize = 16;
-const RETRY_AFTER_SECONDS: u32 = 5;
+pub(super) const RETRY_AFTER_SECONDS: u32 = 5;
 const MAX_PAGE: usize = 1000;

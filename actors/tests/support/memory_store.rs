@@ -2,8 +2,9 @@
 
 use async_trait::async_trait;
 use keylime_actors::ports::{
-    AgentPage, AgentProgress, AgentRecord, BootPolicyRecord, NewBootPolicy, NewRuntimePolicy, OutboxRow, PolicyChoice,
-    PolicyStoreError, RuntimePolicyRecord, StoreError, VerifierStore, VerifierWrite, WriteOutcome,
+    AgentAmendment, AgentPage, AgentProgress, AgentRecord, BootPolicyRecord, NewBootPolicy, NewRuntimePolicy,
+    OutboxRow, PolicyChoice, PolicyStoreError, RuntimePolicyRecord, StoreError, VerifierStore, VerifierWrite,
+    WriteOutcome,
 };
 use keylime_engine::evidence::attestation::{Attestation, AttestationIndex};
 use keylime_engine::ids::AgentId;
@@ -121,6 +122,7 @@ impl Tables {
                     }
                 }
             }
+            VerifierWrite::Amend { agent_id, changes } => self.amend(&agent_id, *changes),
             VerifierWrite::ReceiveEvidence { agent_id, attestation, .. } => {
                 match self.agents.get(agent_id.as_str()).map(|row| row.operational_state) {
                     None => WriteOutcome::Gone { stored_state: None },
@@ -186,14 +188,16 @@ impl Tables {
             PolicyChoice::New(policy) if self.runtime.contains_key(&policy.name) => {
                 return WriteOutcome::RuntimePolicyExists(policy.name);
             }
-            PolicyChoice::New(policy) | PolicyChoice::StoredOrNew(policy) => self.store_runtime(policy),
+            PolicyChoice::New(policy) | PolicyChoice::StoredOrNew(policy) | PolicyChoice::Own(policy) => {
+                self.store_runtime(policy)
+            }
         };
         let boot_policy_id = match boot {
             PolicyChoice::Stored(name) => match self.boot.get(&name) {
                 Some(row) => row.id,
                 None => return WriteOutcome::BootPolicyMissing(name),
             },
-            PolicyChoice::New(policy) | PolicyChoice::StoredOrNew(policy) => {
+            PolicyChoice::New(policy) | PolicyChoice::StoredOrNew(policy) | PolicyChoice::Own(policy) => {
                 self.last_id += 1;
                 let id = self.last_id;
                 let row = BootPolicyRecord { id, name: policy.name.clone(), text: policy.text };
@@ -206,6 +210,20 @@ impl Tables {
         agent.boot_policy_id = Some(boot_policy_id);
         self.agents.insert(agent.agent_id.as_str().to_owned(), agent);
         WriteOutcome::Enrolled { runtime_policy_id: Some(runtime_policy_id), boot_policy_id: Some(boot_policy_id) }
+    }
+
+    /// Changes an agent; of policies, only one of its own is taken.
+    fn amend(&mut self, agent_id: &AgentId, changes: AgentAmendment) -> WriteOutcome {
+        let Some(mut row) = self.agents.remove(agent_id.as_str()) else {
+            return WriteOutcome::Gone { stored_state: None };
+        };
+        changes.apply(&mut row);
+        if let Some(PolicyChoice::Own(policy)) = changes.runtime_policy {
+            self.runtime.remove(&policy.name);
+            row.runtime_policy_id = Some(self.store_runtime(policy));
+        }
+        self.agents.insert(agent_id.as_str().to_owned(), row);
+        WriteOutcome::Written
     }
 
     fn store_runtime(&mut self, policy: NewRuntimePolicy) -> i32 {

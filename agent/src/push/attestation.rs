@@ -6,9 +6,10 @@ use keylime_engine::ids::AgentId;
 use reqwest::{Method, Url};
 
 use crate::push::capabilities::QuotingKey;
-use crate::push::connection::{ConnectionError, Reply, Token, VerifierConnection};
+use crate::push::connection::{ConnectionError, Token, VerifierConnection};
 use crate::push::evidence::{CollectionError, EvidencePlan, UnacceptableRequest, plan};
 use crate::push::messages::{Answer, Capabilities, CollectedEvidence, Document, EvidenceItem, Negotiated, Receipt};
+use crate::push::refused_reply::RefusedReply;
 use crate::push::state_machine::Setback;
 
 /// Why an attestation did not come about.
@@ -18,17 +19,8 @@ pub enum AttestationError {
     #[error("verifier cannot be reached: {0}")]
     Connection(#[from] ConnectionError),
     /// A status other than the expected one.
-    #[error("verifier answered {status} to {action}: {body}")]
-    Status {
-        /// What was sent.
-        action: &'static str,
-        /// HTTP status.
-        status: u16,
-        /// The start of the answer.
-        body: String,
-        /// What it means.
-        setback: Setback,
-    },
+    #[error(transparent)]
+    Refused(#[from] RefusedReply),
     /// An answer that cannot be read.
     #[error("verifier sent an unexpected answer to capabilities: {0}")]
     Answer(String),
@@ -49,7 +41,7 @@ impl AttestationError {
     pub const fn setback(&self) -> Setback {
         match self {
             Self::Connection(_) => Setback::Unreachable,
-            Self::Status { setback, .. } => *setback,
+            Self::Refused(refused) => refused.setback,
             Self::Answer(_) | Self::Request(_) | Self::Collection(_) | Self::Json(_) => Setback::Refused,
         }
     }
@@ -90,7 +82,7 @@ impl AttestationClient {
         let body = Document::new("attestation", None, capabilities).to_json()?;
         let reply = self.verifier.send(Method::POST, url.clone(), Some(token), body).await?;
         if reply.status != 201 {
-            return Err(refused("capabilities", &reply));
+            return Err(RefusedReply::new("capabilities", &reply).into());
         }
         let location = reply.location.as_deref().and_then(|location| self.verifier.follow(&url, location));
         let location = location.ok_or_else(|| AttestationError::Answer("no location at this verifier".to_owned()))?;
@@ -113,7 +105,7 @@ impl AttestationClient {
         let body = Document::new("attestation", None, CollectedEvidence { evidence_collected }).to_json()?;
         let reply = self.verifier.send(Method::PATCH, location, Some(token), body).await?;
         if !(200..300).contains(&reply.status) {
-            return Err(refused("evidence", &reply));
+            return Err(RefusedReply::new("evidence", &reply).into());
         }
         Ok(next_in(&reply.body))
     }
@@ -123,11 +115,6 @@ impl AttestationClient {
 fn next_in(body: &[u8]) -> Option<Duration> {
     let receipt: Receipt = serde_json::from_slice(body).ok()?;
     Duration::try_from_secs_f64(receipt.meta?.seconds_to_next_attestation?).ok()
-}
-
-fn refused(action: &'static str, reply: &Reply) -> AttestationError {
-    let setback = Setback::of_status(reply.status, reply.retry_after);
-    AttestationError::Status { action, status: reply.status, body: reply.excerpt(), setback }
 }
 
 #[cfg(test)]

@@ -21,6 +21,7 @@ use crate::push::boot_time::{BootTimeError, boot_time};
 use crate::push::capabilities::{LogExtent, QuotingKey, capabilities};
 use crate::push::connection::{ConnectionError, Token, VerifierConnection};
 use crate::push::evidence::{CollectionError, collect};
+use crate::push::refused_reply::RefusedReply;
 use crate::push::session::authenticate;
 use crate::push::state_machine::{Jitter, Outcome, Setback, StateMachine, Step};
 use crate::registration::body::RegistrationBody;
@@ -356,12 +357,8 @@ fn failed(error: &AttestationError) -> Outcome {
 
 /// The state machine never asks for it, and if it did, a new session is the way out.
 fn no_token() -> AttestationError {
-    AttestationError::Status {
-        action: "nothing",
-        status: 401,
-        body: "there is no token".to_owned(),
-        setback: Setback::Unauthorized,
-    }
+    let body = "there is no token".to_owned();
+    RefusedReply { action: "nothing", status: 401, body, setback: Setback::Unauthorized }.into()
 }
 
 fn trust(rule: VerifierTrust, authority: &Path) -> Result<ServerTrust, TlsError> {

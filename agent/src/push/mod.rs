@@ -9,6 +9,7 @@
 //! | [`session`] | proof of possession, and the token it earns |
 //! | [`attestation`] | negotiation and delivery |
 //! | [`messages`] | the JSON of both |
+//! | [`refused_reply`] | what an unexpected status means |
 //! | [`capabilities`] | what this machine can prove |
 //! | [`evidence`] | what the verifier asked for, and collecting it |
 //! | [`boot_time`] | when this machine booted, the same answer as long as it runs |
@@ -22,6 +23,7 @@ pub mod connection;
 pub mod daemon;
 pub mod evidence;
 pub mod messages;
+pub mod refused_reply;
 pub mod session;
 pub mod state_machine;
 

@@ -10,6 +10,7 @@ use crate::push::messages::{
     Answer, AuthenticationKind, AuthenticationProof, Document, ProofData, SessionOffer, SessionProof, SessionRequest,
     SessionResult,
 };
+use crate::push::refused_reply::RefusedReply;
 use crate::push::state_machine::Setback;
 use crate::tpm::{TpmError, TpmHandle};
 
@@ -25,17 +26,8 @@ pub enum SessionError {
     #[error("verifier cannot be reached: {0}")]
     Connection(#[from] ConnectionError),
     /// A status that offers no session.
-    #[error("verifier answered {status} to {action}: {body}")]
-    Status {
-        /// What was asked.
-        action: &'static str,
-        /// HTTP status.
-        status: u16,
-        /// The start of the answer.
-        body: String,
-        /// What it means.
-        setback: Setback,
-    },
+    #[error(transparent)]
+    Refused(#[from] RefusedReply),
     /// An answer that cannot be read.
     #[error("verifier sent an unexpected answer to {action}: {reason}")]
     Answer {
@@ -61,7 +53,7 @@ impl SessionError {
     pub const fn setback(&self) -> Setback {
         match self {
             Self::Connection(_) => Setback::Unreachable,
-            Self::Status { setback, .. } => *setback,
+            Self::Refused(refused) => refused.setback,
             Self::Answer { .. } | Self::Tpm(_) | Self::Json(_) => Setback::Refused,
             Self::ProofRejected => Setback::UnknownAgent,
         }
@@ -157,14 +149,15 @@ fn read_token(reply: &Reply) -> Result<Token, SessionError> {
 }
 
 fn refused(action: &'static str, reply: &Reply) -> SessionError {
-    let setback = match Setback::of_status(reply.status, reply.retry_after) {
+    let refused = RefusedReply::new(action, reply);
+    let setback = match refused.setback {
         // Nothing was sent that could be unauthorised.
         Setback::Unauthorized => Setback::Refused,
         // The session is gone, as after a restart of the verifier: another one is opened soon.
         Setback::UnknownAgent => Setback::Busy { retry_after: None },
         other => other,
     };
-    SessionError::Status { action, status: reply.status, body: reply.excerpt(), setback }
+    SessionError::Refused(RefusedReply { setback, ..refused })
 }
 
 #[cfg(test)]

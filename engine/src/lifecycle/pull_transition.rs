@@ -261,9 +261,10 @@ impl Step<'_> {
         }
     }
 
-    /// The running appraisal judges by a policy that is no longer the operator's: it is given up and the agent asked anew.
+    /// What was asked for, and what is being judged, follows terms that are no longer the operator's: it is given up and the
+    /// agent asked anew.
     fn policy_changed(&mut self) {
-        if let Phase::Appraising { .. } = self.state.phase {
+        if let Phase::AwaitingEvidence { .. } | Phase::Appraising { .. } = self.state.phase {
             self.state.ticket = self.state.ticket.next();
             self.rest_until(self.now.at);
         }

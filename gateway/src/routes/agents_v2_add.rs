@@ -14,9 +14,10 @@ use keylime_engine::ids::AgentId;
 use keylime_schema::wire::api_version::ApiVersion;
 use keylime_schema::wire::v2::enrolment::EnrolmentRequest;
 use serde_json::Value;
+use std::fmt::Display;
 use std::sync::Arc;
 
-mod material;
+pub(super) mod material;
 
 /// The route of this resource.
 pub(super) fn routes() -> Vec<Route<VerifierState>> {
@@ -51,7 +52,7 @@ pub(super) async fn enrol(state: &VerifierState, id: &AgentId, body: &Value) -> 
 
 /// Whether the request named its measured boot policy; the refusal is worded accordingly.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum BootPolicyName {
+pub(super) enum BootPolicyName {
     Given,
     OfAgent,
 }
@@ -61,8 +62,7 @@ async fn checked(
     agent_id: AgentId,
     body: &Value,
 ) -> Result<(EnrolAgent, BootPolicyName), Reply> {
-    let mut request =
-        EnrolmentRequest::from_json(body).map_err(|error| refused(400, format!("Exception error: {error}")))?;
+    let mut request = EnrolmentRequest::from_json(body).map_err(unusable)?;
     let version = supported_version(request.supported_version.as_deref());
     let is_pushed = match settings.mode {
         Mode::Pull => false,
@@ -77,7 +77,7 @@ async fn checked(
         return Err(refused(400, "mTLS certificate for agent is required!"));
     }
     let reach = if is_pushed { material::Reach::ComesByItself } else { material::Reach::IsAsked };
-    material::check(&request, reach).map_err(|problem| refused(400, format!("Exception error: {problem}")))?;
+    material::check(&request, reach).map_err(unusable)?;
     let (boot_policy, boot_policy_named) = boot_policy(&request, &agent_id)?;
     let agent = EnrolAgent {
         v: request.v.clone(),
@@ -144,26 +144,40 @@ fn enrolment_refused(id: &AgentId, error: EnrolError, boot_policy_named: BootPol
         EnrolError::AgentExists => {
             refused(409, format!("Agent of uuid {id} already exists. Please use delete or update."))
         }
-        EnrolError::RuntimePolicyExists(name) => refused(
-            409,
-            format!(
-                "IMA policy with name {name} already exists. Please use a different name or delete the allowlist from \
-                 the verifier."
-            ),
-        ),
-        EnrolError::RuntimePolicyMissing(name) => refused(404, format!("Could not find IMA policy with name {name}!")),
-        EnrolError::BootPolicyExists(name) => {
-            let advice = match boot_policy_named {
-                BootPolicyName::Given => "Please use a different name or delete the mb_policy from the verifier.",
-                BootPolicyName::OfAgent => "You can delete the mb_policy from the verifier.",
-            };
-            refused(409, format!("mb_policy with name {name} already exists. {advice}"))
-        }
-        EnrolError::BootPolicyMissing(name) => refused(404, format!("Could not find mb_policy with name {name}!")),
-        EnrolError::Invalid(problem) => refused(400, format!("Exception error: {problem}")),
+        EnrolError::RuntimePolicyExists(name) => runtime_policy_exists(&name),
+        EnrolError::RuntimePolicyMissing(name) => runtime_policy_missing(&name),
+        EnrolError::BootPolicyExists(name) => boot_policy_exists(&name, boot_policy_named),
+        EnrolError::BootPolicyMissing(name) => boot_policy_missing(&name),
+        EnrolError::Invalid(problem) => unusable(problem),
         EnrolError::Busy { retry_after_seconds } => busy(VERIFIER, retry_after_seconds),
         EnrolError::Store(error) => store_failure(VERIFIER, &error),
     }
+}
+
+/// 400: an agent cannot be attested with what the request says of it.
+pub(super) fn unusable(problem: impl Display) -> Reply {
+    refused(400, format!("Exception error: {problem}"))
+}
+
+pub(super) fn runtime_policy_exists(name: &str) -> Reply {
+    let advice = "Please use a different name or delete the allowlist from the verifier.";
+    refused(409, format!("IMA policy with name {name} already exists. {advice}"))
+}
+
+pub(super) fn runtime_policy_missing(name: &str) -> Reply {
+    refused(404, format!("Could not find IMA policy with name {name}!"))
+}
+
+pub(super) fn boot_policy_exists(name: &str, named: BootPolicyName) -> Reply {
+    let advice = match named {
+        BootPolicyName::Given => "Please use a different name or delete the mb_policy from the verifier.",
+        BootPolicyName::OfAgent => "You can delete the mb_policy from the verifier.",
+    };
+    refused(409, format!("mb_policy with name {name} already exists. {advice}"))
+}
+
+pub(super) fn boot_policy_missing(name: &str) -> Reply {
+    refused(404, format!("Could not find mb_policy with name {name}!"))
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 //!
 //! Attributes of an answer: the members of `GET /v2.x/agents/{id}`. Attributes of an enrolment: the members of
 //! `POST /v2.x/agents/{id}`; those that version 2 wants as null or empty may be left out, as attributes cannot be null.
-//! The id of the resource, or an attribute `agent_id`, is the agent's.
+//! The id of the resource, or an attribute `agent_id`, is the agent's. Changes: `agents_v3_update.rs`.
 
 use super::agents_v2::{View, agent_id, delete_agent, reactivate_agent, status_reply, stop_agent, view_of};
 use super::agents_v2_add::enrol;
@@ -24,18 +24,17 @@ use serde_json::{Map, Value, json};
 use std::io;
 use std::sync::Arc;
 
-const KIND: &str = "agent";
+pub(super) const KIND: &str = "agent";
 
 /// Agents fetched and rendered at one time when all are asked for.
 const PAGE: usize = 256;
 
-/// The routes of this resource.
+/// The routes of this resource but its change.
 pub(super) fn routes() -> Vec<Route<VerifierState>> {
     vec![
         Route::new(Method::GET, "/v3*/agents", list),
         Route::new(Method::POST, "/v3*/agents", create),
         Route::new(Method::GET, "/v3*/agents/:agent_id", show),
-        Route::new(Method::PATCH, "/v3*/agents/:agent_id", update),
         Route::new(Method::DELETE, "/v3*/agents/:agent_id", delete).with_small_body(),
         Route::new(Method::PUT, "/v3*/agents/:agent_id/reactivate", reactivate).with_small_body(),
         Route::new(Method::PUT, "/v3*/agents/:agent_id/stop", stop).with_small_body(),
@@ -51,7 +50,7 @@ async fn show(state: Arc<VerifierState>, call: Call, permit: Permit<permitted::R
 }
 
 /// Answers with the present state of an agent.
-async fn shown(
+pub(super) async fn shown(
     state: &VerifierState,
     call: &Call,
     id: &str,
@@ -71,7 +70,7 @@ fn resource(state: &VerifierState, status: AgentStatus, view: View) -> Resource<
     Resource { kind: KIND, id, attributes: status_reply(status, &state.settings, view), self_link: None }
 }
 
-fn unknown(call: &Call, id: &str) -> Reply {
+pub(super) fn unknown(call: &Call, id: &str) -> Reply {
     not_found(call, format!("No enrolled agent with ID '{id}'."))
 }
 
@@ -116,24 +115,6 @@ fn completed(attributes: Map<String, Value>) -> Value {
     };
     members.extend(attributes);
     Value::Object(members)
-}
-
-/// What an enrolment says of an agent is fixed while it is enrolled: its history is judged by it. Its policies change under
-/// their own paths.
-async fn update(state: Arc<VerifierState>, call: Call, permit: Permit<permitted::UpdateAgent>) -> Reply {
-    let resource = match read_resource(&call, KIND) {
-        Ok(resource) => resource,
-        Err(reply) => return reply,
-    };
-    if let Some(name) = resource.attributes.keys().find(|name| *name != "agent_id") {
-        let detail = format!("Attribute '{name}' of an enrolled agent cannot be changed; delete and enrol the agent.");
-        return errors(&call, vec![ErrorObject::invalid_resource_data(detail, format!("/data/attributes/{name}"))]);
-    }
-    let path = call.path().trim_end_matches('/').to_owned();
-    shown(&state, &call, call.parameter("agent_id"), view_of(permit.identity()), |resource| {
-        one(&call, StatusCode::OK, Resource { self_link: Some(path), ..resource })
-    })
-    .await
 }
 
 async fn delete(state: Arc<VerifierState>, call: Call, _: Permit<permitted::DeleteAgent>) -> Reply {

@@ -4,6 +4,7 @@ pub mod agent_explanation;
 pub mod agents_v2;
 pub mod agents_v2_add;
 pub mod agents_v3;
+pub mod agents_v3_update;
 mod attestations_v3;
 pub mod boot_policies;
 pub mod boot_policies_v3;
@@ -79,6 +80,7 @@ pub fn verifier_routes() -> Vec<Route<VerifierState>> {
     routes.extend(verify_evidence::routes());
     routes.extend(sessions_v3::routes());
     routes.extend(agents_v3::routes());
+    routes.extend(agents_v3_update::routes());
     routes.extend(runtime_policies_v3::routes());
     routes.extend(boot_policies_v3::routes());
     routes

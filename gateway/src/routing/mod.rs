@@ -1,6 +1,7 @@
 //! From the raw request target to a handler: path rules, the route table, and what a handler gets and gives.
 
 mod call;
+mod entity_tag;
 mod parameters;
 mod path;
 mod reply;

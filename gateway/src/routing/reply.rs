@@ -22,6 +22,7 @@ pub struct Reply {
     pub(crate) location: Option<Cow<'static, str>>,
     pub(crate) retry_after_seconds: Option<u32>,
     pub(crate) close: bool,
+    pub(crate) entity_tag: Option<String>,
 }
 
 /// The body of an answer.
@@ -46,7 +47,15 @@ impl Reply {
     /// An answer without a body, the way Keylime's web framework refuses.
     #[must_use]
     pub fn empty(status: StatusCode) -> Self {
-        Self { status, reason: None, body: ReplyBody::Empty, location: None, retry_after_seconds: None, close: false }
+        Self {
+            status,
+            reason: None,
+            body: ReplyBody::Empty,
+            location: None,
+            retry_after_seconds: None,
+            close: false,
+            entity_tag: None,
+        }
     }
 
     /// 204.

@@ -1,12 +1,13 @@
 //! The way of a request through the gateway: route, transport, token, authorization, body, handler.
 
 use super::call::is_json;
-use super::{BodyLimit, Call, Parameters, RawPath, Reply, Route, Traffic, Transport};
+use super::{BodyLimit, Call, Parameters, RawPath, Reply, Route, Traffic, Transport, entity_tag};
 use crate::authorization::{Admission, Credentials, Gate, Refusal};
 use crate::error_response;
 use crate::request_id;
 use crate::server::{BodyError, ConnectionFacts, discard_body, read_body};
-use actix_web::http::{Method, StatusCode, header};
+use actix_web::http::header::{self, HeaderValue};
+use actix_web::http::{Method, StatusCode};
 use actix_web::{HttpRequest, HttpResponse, web};
 use bytes::Bytes;
 use keylime_engine::evidence::json_bound::{MAX_JSON_NODES, json_nodes};
@@ -79,6 +80,8 @@ impl<S: Send + Sync + 'static> Router<S> {
             return error_response::render(stopping, &id);
         };
         let reply = self.dispatch(&request, payload).await.holding(passage);
+        let known = request.headers().get(header::IF_NONE_MATCH).map(HeaderValue::as_bytes);
+        let reply = entity_tag::tagged(reply, request.method(), known);
         tracing::debug!(
             target: "keylime.web",
             reqid = %id,

@@ -3,16 +3,16 @@
 use super::sessions::{MemorySessions, sessions};
 use async_trait::async_trait;
 use keylime_actors::ports::{
-    AgentPage, AgentRecord, BootPolicyRecord, NewBootPolicy, NewRuntimePolicy, OutboxRow, PolicyStoreError,
-    RegistrationRecord, RuntimePolicyRecord, StoreError, VerifierStore, VerifierWrite, WriteOutcome,
+    AgentAmendment, AgentPage, AgentRecord, BootPolicyRecord, NewBootPolicy, NewRuntimePolicy, OutboxRow,
+    PolicyStoreError, RegistrationRecord, RuntimePolicyRecord, StoreError, VerifierStore, VerifierWrite, WriteOutcome,
 };
 use keylime_actors::registrar::{ActivateError, DeleteError, RegisterAgent, RegisterError};
 use keylime_actors::runtime::cpu_pool::CpuPool;
 use keylime_actors::sessions::SessionOptions;
 use keylime_actors::verifier::one_shot::OneShot;
 use keylime_actors::verifier::{
-    AcceptedEvidence, AgentStatus, AttestationStatus, CommandError, Deletion, EngineAppraiser, EnrolAgent, EnrolError,
-    EvidenceError, JudgedEvidence, PresentedEvidence, PushError, Selector,
+    AcceptedEvidence, AgentStatus, AmendError, AttestationStatus, CommandError, Deletion, EngineAppraiser, EnrolAgent,
+    EnrolError, EvidenceError, JudgedEvidence, PresentedEvidence, PushError, Selector,
 };
 use keylime_engine::evidence::attestation::{Attestation, AttestationIndex, Stage, WallMicros};
 use keylime_engine::evidence::field_error::FieldError;
@@ -147,6 +147,9 @@ pub struct ScriptedVerifier {
     pub agents: Mutex<BTreeMap<String, AgentStatus>>,
     pub enrolled: Mutex<Vec<EnrolAgent>>,
     pub changed: Mutex<Vec<AgentId>>,
+    pub amended: Mutex<Vec<AgentAmendment>>,
+    /// What stands against every change of an agent.
+    pub amend_refusal: Mutex<Option<AmendError>>,
     /// How long a status takes.
     pub delay: Duration,
     /// The database is away.
@@ -169,6 +172,8 @@ impl Default for ScriptedVerifier {
             agents: Mutex::default(),
             enrolled: Mutex::default(),
             changed: Mutex::default(),
+            amended: Mutex::default(),
+            amend_refusal: Mutex::default(),
             delay: Duration::ZERO,
             away: false,
             refusal: Mutex::default(),
@@ -209,6 +214,18 @@ impl VerifierBackend for ScriptedVerifier {
         }
         self.agents.lock().unwrap().insert(id.clone(), status(&id));
         self.enrolled.lock().unwrap().push(request);
+        Ok(())
+    }
+    async fn amend(&self, agent_id: &AgentId, changes: AgentAmendment) -> Result<(), AmendError> {
+        if let Some(refusal) = self.amend_refusal.lock().unwrap().clone() {
+            return Err(refusal);
+        }
+        let mut agents = self.agents.lock().unwrap();
+        let status = agents.get_mut(agent_id.as_str()).ok_or(CommandError::NotFound)?;
+        if let Some(policy) = &changes.tpm_policy {
+            status.tpm_policy.clone_from(policy);
+        }
+        self.amended.lock().unwrap().push(changes);
         Ok(())
     }
     async fn status(&self, agent_id: &AgentId) -> Result<Option<AgentStatus>, StoreError> {

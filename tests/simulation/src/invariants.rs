@@ -1,10 +1,10 @@
 //! The invariants of the architecture, checked after every step from outside the state machines.
 
-use crate::store::{Notice, Row, Store, Write};
+use crate::store::{Notice, Row, RowChange, Store, Write};
 use keylime_engine::evidence::attestation::{AttestationIndex, Evaluation, Stage};
 use keylime_engine::lifecycle::OperationalState;
 use keylime_engine::tpm::clock_info::ClockInfo;
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt;
 
 /// An invariant that did not hold.
@@ -47,9 +47,12 @@ pub enum Cause {
 /// What was seen so far.
 #[derive(Debug, Default)]
 pub struct Ledger {
-    challenges: HashSet<Vec<u8>>,
+    /// Agent and life that each was made for.
+    challenges: HashMap<Vec<u8>, (usize, u32)>,
     accepted: HashSet<Vec<u8>>,
     clocks: BTreeMap<usize, ClockInfo>,
+    /// How often each agent was enrolled anew.
+    lives: BTreeMap<usize, u32>,
 }
 
 fn violated(invariant: u8, what: impl Into<String>) -> Result<(), Violation> {
@@ -58,13 +61,30 @@ fn violated(invariant: u8, what: impl Into<String>) -> Result<(), Violation> {
 
 impl Ledger {
     /// INV-1: a challenge is made once.
-    pub fn challenged(&mut self, nonce: &[u8]) -> Result<(), Violation> {
-        if self.challenges.insert(nonce.to_vec()) { Ok(()) } else { violated(1, "a challenge was made twice") }
+    pub fn challenged(&mut self, agent: usize, nonce: &[u8]) -> Result<(), Violation> {
+        let life = self.life(agent);
+        match self.challenges.insert(nonce.to_vec(), (agent, life)) {
+            None => Ok(()),
+            Some(_) => violated(1, "a challenge was made twice"),
+        }
     }
 
-    /// INV-1: a challenge is answered once.
-    pub fn answered(&mut self, nonce: &[u8]) -> Result<(), Violation> {
+    /// INV-1: a challenge is answered once. INV-2: by the agent it was made for, as it is enrolled now.
+    pub fn answered(&mut self, agent: usize, nonce: &[u8]) -> Result<(), Violation> {
+        if self.challenges.get(nonce) != Some(&(agent, self.life(agent))) {
+            return violated(2, format!("agent {agent}: a pass answers a challenge that is not of its enrolment"));
+        }
         if self.accepted.insert(nonce.to_vec()) { Ok(()) } else { violated(1, "a challenge was answered twice") }
+    }
+
+    /// An agent is enrolled anew: nothing is known of it any more.
+    pub fn enrolled(&mut self, agent: usize) {
+        *self.lives.entry(agent).or_default() += 1;
+        self.clocks.remove(&agent);
+    }
+
+    fn life(&self, agent: usize) -> u32 {
+        self.lives.get(&agent).copied().unwrap_or_default()
     }
 
     /// What was not durable before a crash never happened, the clock of an uncommitted pass included.
@@ -113,7 +133,7 @@ impl Ledger {
 
     /// INV-4: exactly one notice becomes durable with each transition to failed. To be called before the transaction.
     pub fn commits(&self, store: &Store, write: &Write) -> Result<(), Violation> {
-        let (Some(new), Some(old)) = (&write.row, store.rows.get(&write.agent)) else { return Ok(()) };
+        let (RowChange::Put(new), Some(old)) = (&write.row, store.rows.get(&write.agent)) else { return Ok(()) };
         let is_new = has_failed(new) && !has_failed(old);
         if is_new && write.notice.is_none() {
             return violated(4, format!("agent {}: failed, and no notice is stored with it", write.agent));

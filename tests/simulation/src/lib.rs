@@ -2,8 +2,9 @@
 //! verification pool, database, revocation outbox), driven by one seed.
 //!
 //! Each run has eight agents, half of them asked and half of them sending, two hundred inputs and one fault: a message is
-//! dropped, delayed or delivered twice, the verifier crashes, the database goes away, or the wall clock jumps. After every
-//! step the invariants of [`invariants`] hold, or the run ends with the one that does not. The same seed is the same run.
+//! dropped, delayed or delivered twice, the verifier crashes, the database goes away, or the wall clock jumps. Operators
+//! change policies, stop, reactivate and delete agents, and enrol the deleted ones anew. After every step the invariants of
+//! [`invariants`] hold, or the run ends with the one that does not. The same seed is the same run.
 //!
 //! A [`Mutation`] makes the model around the state machines do what a careless shell would do; each of them must be noticed.
 

@@ -29,6 +29,8 @@ pub enum Event {
     Sent { agent: usize, index: AttestationIndex, evidence: Value },
     /// The appraisal of an agent that sends is done; `None` when the verifier failed at it.
     PushJudged { agent: usize, ticket: Ticket, verdict: Option<Box<PushVerdict>>, policy: u64 },
+    /// The operator enrols an agent that was deleted.
+    Enrolment { agent: usize },
     /// The oldest transaction ends.
     Commit,
     /// The database answers again.
@@ -50,6 +52,7 @@ impl Event {
             | Self::Opening { .. }
             | Self::Opened { .. }
             | Self::Sent { .. }
+            | Self::Enrolment { .. }
             | Self::DatabaseReturns => false,
         }
     }
@@ -98,6 +101,24 @@ impl Agenda {
 
     pub fn next(&mut self) -> Option<(u64, Event)> {
         self.heap.pop().map(|scheduled| (scheduled.at, scheduled.event))
+    }
+
+    /// The actor of an agent ends: what it waited for reaches nobody.
+    pub fn end(&mut self, ended: usize) {
+        self.heap.retain(|scheduled| match &scheduled.event {
+            Event::Timer { agent }
+            | Event::QuoteRequested { agent, .. }
+            | Event::QuoteArrived { agent, .. }
+            | Event::Judged { agent, .. }
+            | Event::PushJudged { agent, .. } => *agent != ended,
+            Event::AgentWakes { .. }
+            | Event::Opening { .. }
+            | Event::Opened { .. }
+            | Event::Sent { .. }
+            | Event::Enrolment { .. }
+            | Event::Commit
+            | Event::DatabaseReturns => true,
+        });
     }
 
     pub fn crash(&mut self) {

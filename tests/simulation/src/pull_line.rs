@@ -3,7 +3,7 @@
 use crate::evidence::{Quote, judge};
 use crate::invariants::{Cause, Facet, Violation};
 use crate::network::Event;
-use crate::store::{Receipt, Row, Write};
+use crate::store::{Receipt, Row, RowChange, Write};
 use crate::world::{Line, Mutation, World};
 use keylime_engine::lifecycle::{
     Effect, Ending, Input, OperationalState, Phase, PullState, PullTerms, QuoteReply, Ticket, Verdict, transition,
@@ -48,7 +48,7 @@ impl World {
         match effect {
             Effect::RequestEvidence { ticket, nonce, ima_entry, .. } => {
                 let nonce = nonce.as_str().as_bytes().to_vec();
-                self.ledger.challenged(&nonce)?;
+                self.ledger.challenged(agent, &nonce)?;
                 self.send(Event::QuoteRequested { agent, ticket, nonce, entry: ima_entry });
             }
             Effect::Appraise { ticket, nonce } => {
@@ -68,7 +68,8 @@ impl World {
                     receipt: Receipt::None,
                 })?;
             }
-            Effect::StoreState(_) | Effect::DeleteRow => {
+            Effect::DeleteRow => self.delete_row(agent),
+            Effect::StoreState(_) => {
                 let row = self.pull_row(agent);
                 self.write(Write {
                     agent,
@@ -90,7 +91,7 @@ impl World {
         let Line::Pull(state) = &self.agents[agent].line else { return Ok(()) };
         let verdict = judge(quote, nonce, &state.facts.ima, &state.facts.clock);
         if matches!(verdict, Verdict::Passed { .. }) {
-            self.ledger.answered(nonce)?;
+            self.ledger.answered(agent, nonce)?;
         }
         let policy = self.agents[agent].policy;
         let delay = 1 + self.random.below(20);
@@ -98,10 +99,10 @@ impl World {
         Ok(())
     }
 
-    fn pull_row(&self, agent: usize) -> Option<Row> {
+    fn pull_row(&self, agent: usize) -> RowChange {
         match &self.agents[agent].line {
-            Line::Pull(state) => Some(Row::Pull { state: state.shown, facts: Box::new(state.facts.clone()) }),
-            Line::Push(_) => None,
+            Line::Pull(state) => RowChange::Put(Row::Pull { state: state.shown, facts: Box::new(state.facts.clone()) }),
+            Line::Push(_) => RowChange::None,
         }
     }
 

@@ -3,7 +3,7 @@
 use crate::evidence::{collected, judge_push};
 use crate::invariants::{Cause, Facet, Violation};
 use crate::network::Event;
-use crate::store::{Receipt, Row, Write};
+use crate::store::{Receipt, Row, RowChange, Write};
 use crate::world::{Line, Mutation, World, offer};
 use keylime_engine::appraise::PushVerdict;
 use keylime_engine::evidence::attestation::{Attestation, AttestationIndex, WallMicros};
@@ -49,7 +49,7 @@ impl World {
             PushEffect::AnswerOpened(attestation) => {
                 let Some(parameters) = attestation.quote_parameters() else { return Ok(()) };
                 let challenge = parameters.challenge.as_bytes().to_vec();
-                self.ledger.challenged(&challenge)?;
+                self.ledger.challenged(agent, &challenge)?;
                 let (index, offset) = (attestation.index, attestation.ima_offset());
                 self.send(Event::Opened { agent, index, challenge, offset });
             }
@@ -63,7 +63,7 @@ impl World {
                 let receipt = Receipt::Evidence(ticket);
                 let write = Write {
                     agent,
-                    row: None,
+                    row: RowChange::None,
                     attestation: Some(attestation),
                     prune: Vec::new(),
                     notice: None,
@@ -96,9 +96,17 @@ impl World {
             }
             PushEffect::Discard(index) => {
                 let receipt = Receipt::None;
-                self.write(Write { agent, row: None, attestation: None, prune: vec![index], notice: None, receipt });
+                self.write(Write {
+                    agent,
+                    row: RowChange::None,
+                    attestation: None,
+                    prune: vec![index],
+                    notice: None,
+                    receipt,
+                });
             }
-            PushEffect::Persist | PushEffect::StoreState(_) | PushEffect::DeleteRow => {
+            PushEffect::DeleteRow => self.delete_row(agent),
+            PushEffect::Persist | PushEffect::StoreState(_) => {
                 let row = self.push_row(agent);
                 let receipt = Receipt::None;
                 self.write(Write { agent, row, attestation: None, prune: Vec::new(), notice: None, receipt });
@@ -110,10 +118,12 @@ impl World {
         Ok(())
     }
 
-    fn push_row(&self, agent: usize) -> Option<Row> {
+    fn push_row(&self, agent: usize) -> RowChange {
         match &self.agents[agent].line {
-            Line::Push(state) => Some(Row::Push { facts: Box::new(state.facts.clone()), presence: state.presence }),
-            Line::Pull(_) => None,
+            Line::Push(state) => {
+                RowChange::Put(Row::Push { facts: Box::new(state.facts.clone()), presence: state.presence })
+            }
+            Line::Pull(_) => RowChange::None,
         }
     }
 

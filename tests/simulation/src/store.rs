@@ -20,11 +20,24 @@ pub struct Notice {
     pub agent: usize,
 }
 
+/// What a transaction does to the row of its agent.
+#[derive(Debug, Clone)]
+pub enum RowChange {
+    /// Nothing.
+    None,
+    /// Replaces it, if it is there.
+    Put(Row),
+    /// Makes it, if it is not there.
+    Enrol(Row),
+    /// Deletes it with everything that refers to it.
+    Delete,
+}
+
 /// One transaction.
 #[derive(Debug, Clone)]
 pub struct Write {
     pub agent: usize,
-    pub row: Option<Row>,
+    pub row: RowChange,
     pub attestation: Option<Arc<Attestation>>,
     pub prune: Vec<AttestationIndex>,
     pub notice: Option<Notice>,
@@ -41,6 +54,10 @@ pub enum Receipt {
     Evidence(keylime_engine::lifecycle::Ticket),
     /// The verdict on an attestation is stored.
     Verdict(AttestationIndex),
+    /// The agent is enrolled.
+    Enrolment,
+    /// The agent is deleted.
+    Deletion,
 }
 
 /// What is durable.
@@ -59,9 +76,21 @@ impl Store {
         if self.away {
             return None;
         }
-        let write = self.queue.pop_front()?;
-        if let Some(row) = &write.row {
-            self.rows.insert(write.agent, row.clone());
+        let mut write = self.queue.pop_front()?;
+        if !self.applies(&write) {
+            // The transaction finds no row, or one too many: nothing of it is stored, and nobody hears of it.
+            write.attestation = None;
+            write.notice = None;
+            write.receipt = Receipt::None;
+            return Some(write);
+        }
+        match &write.row {
+            RowChange::None => {}
+            RowChange::Put(row) | RowChange::Enrol(row) => drop(self.rows.insert(write.agent, row.clone())),
+            RowChange::Delete => {
+                self.rows.remove(&write.agent);
+                self.attestations.retain(|(agent, _), _| *agent != write.agent);
+            }
         }
         if let Some(attestation) = &write.attestation {
             self.attestations.insert((write.agent, attestation.index), Arc::clone(attestation));
@@ -71,6 +100,11 @@ impl Store {
         }
         self.outbox.extend(write.notice);
         Some(write)
+    }
+
+    /// Whether a transaction finds its agent as it expects it.
+    pub fn applies(&self, write: &Write) -> bool {
+        self.rows.contains_key(&write.agent) != matches!(write.row, RowChange::Enrol(_))
     }
 
     /// What is not durable is gone.

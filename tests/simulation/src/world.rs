@@ -5,7 +5,7 @@ use crate::invariants::{Cause, Ledger, Violation};
 use crate::machine::Machine;
 use crate::network::{Agenda, Event};
 use crate::random::Random;
-use crate::store::{Notice, Receipt, Row, Store, Write};
+use crate::store::{Notice, Receipt, Row, RowChange, Store, Write};
 use keylime_engine::evidence::attestation::{AttestationIndex, Evaluation, Stage};
 use keylime_engine::evidence::capabilities::Capabilities;
 use keylime_engine::evidence::negotiation::NegotiationTerms;
@@ -16,8 +16,8 @@ use keylime_engine::lifecycle::push_restore::{RestoredPush, restore_push};
 use keylime_engine::lifecycle::push_transition::{FailureRecovery, TokenExtension};
 use keylime_engine::lifecycle::restore::{Restored, restore};
 use keylime_engine::lifecycle::{
-    ApiVersion, Entropy, Facts, Growth, Input, OperationalState, Presence, PullSettings, PullState, PushFacts,
-    PushInput, PushSettings, PushState, RetryBackoff, TimeoutRecovery, Trail,
+    ApiVersion, Ending, Entropy, Facts, Growth, Input, OperationalState, Phase, Presence, PullSettings, PullState,
+    PushFacts, PushInput, PushSettings, PushState, RetryBackoff, TimeoutRecovery, Trail,
 };
 use keylime_engine::time::{Now, Timestamp};
 use keylime_engine::tpm::pcr_mask::PcrMask;
@@ -127,7 +127,7 @@ impl World {
         let is_tolerant = random.one_in(2);
         let agents = (0..AGENTS)
             .map(|number| Agent {
-                line: if number % 2 == 0 { new_pull(number) } else { new_push() },
+                line: new_line(number, START),
                 machine: Machine::new(number),
                 deadline: None,
                 policy: 1,
@@ -160,11 +160,7 @@ impl World {
 
     fn start(&mut self) {
         for agent in 0..AGENTS {
-            let row = match &self.agents[agent].line {
-                Line::Pull(state) => Row::Pull { state: state.shown, facts: Box::new(state.facts.clone()) },
-                Line::Push(state) => Row::Push { facts: Box::new(state.facts.clone()), presence: state.presence },
-            };
-            self.store.rows.insert(agent, row);
+            self.store.rows.insert(agent, first_row(&self.agents[agent].line));
             let delay = self.random.below(2000);
             match self.agents[agent].line {
                 Line::Pull(_) => self.set_deadline(agent, START),
@@ -193,6 +189,10 @@ impl World {
             }
             Event::Sent { agent, index, evidence } => self.sent(agent, index, &evidence),
             Event::PushJudged { agent, ticket, verdict, policy } => self.push_judged(agent, ticket, verdict, policy),
+            Event::Enrolment { agent } => {
+                self.enrol(agent);
+                Ok(())
+            }
             Event::Commit => self.commit(),
             Event::DatabaseReturns => {
                 self.store.away = false;
@@ -218,7 +218,9 @@ impl World {
     }
 
     fn commit(&mut self) -> Result<(), Violation> {
-        if let (Some(next), false) = (self.store.queue.front(), self.store.away) {
+        if let (Some(next), false) = (self.store.queue.front(), self.store.away)
+            && self.store.applies(next)
+        {
             self.ledger.commits(&self.store, next)?;
         }
         let Some(write) = self.store.commit() else { return Ok(()) };
@@ -226,7 +228,7 @@ impl World {
             && attestation.stage == Stage::Complete(Evaluation::Pass)
             && let Some(parameters) = attestation.quote_parameters()
         {
-            self.ledger.answered(parameters.challenge.as_bytes())?;
+            self.ledger.answered(write.agent, parameters.challenge.as_bytes())?;
         }
         if let Some(notice) = write.notice {
             self.ledger.published(&self.store, notice)?;
@@ -237,6 +239,16 @@ impl World {
             Receipt::Verdict(index) => {
                 self.agents[write.agent].concluded = Some(index);
                 self.push_step(write.agent, PushInput::Concluded(index), Cause::Other)
+            }
+            Receipt::Enrolment => {
+                self.begin(write.agent);
+                Ok(())
+            }
+            Receipt::Deletion => {
+                self.agenda.end(write.agent);
+                let delay = 1 + self.random.below(5000);
+                self.after(delay, Event::Enrolment { agent: write.agent });
+                Ok(())
             }
         }
     }
@@ -273,12 +285,40 @@ impl World {
     }
 
     fn command(&mut self, agent: usize) -> Result<(), Violation> {
-        let stops = self.random.one_in(2);
-        match (&self.agents[agent].line, stops) {
-            (Line::Pull(_), true) => self.pull_step(agent, Input::StopRequested, Cause::Other, None),
-            (Line::Pull(_), false) => self.pull_step(agent, Input::ReactivateRequested, Cause::Other, None),
-            (Line::Push(_), true) => self.push_step(agent, PushInput::StopRequested, Cause::Other),
-            (Line::Push(_), false) => self.push_step(agent, PushInput::ReactivateRequested, Cause::Other),
+        match (&self.agents[agent].line, self.random.below(3)) {
+            (Line::Pull(_), 0) => self.pull_step(agent, Input::StopRequested, Cause::Other, None),
+            (Line::Pull(_), 1) => self.pull_step(agent, Input::ReactivateRequested, Cause::Other, None),
+            (Line::Pull(_), _) => self.pull_step(agent, Input::DeleteRequested, Cause::Other, None),
+            (Line::Push(_), 0) => self.push_step(agent, PushInput::StopRequested, Cause::Other),
+            (Line::Push(_), 1) => self.push_step(agent, PushInput::ReactivateRequested, Cause::Other),
+            (Line::Push(_), _) => self.push_step(agent, PushInput::DeleteRequested, Cause::Other),
+        }
+    }
+
+    pub(crate) fn delete_row(&mut self, agent: usize) {
+        let (row, receipt) = (RowChange::Delete, Receipt::Deletion);
+        self.write(Write { agent, row, attestation: None, prune: Vec::new(), notice: None, receipt });
+    }
+
+    /// The operator enrols a deleted agent anew; while the database is away, or the agent is there, that is refused.
+    fn enrol(&mut self, agent: usize) {
+        if self.store.away {
+            return self.after(1000, Event::Enrolment { agent });
+        }
+        let (row, receipt) = (RowChange::Enrol(first_row(&new_line(agent, self.at))), Receipt::Enrolment);
+        self.write(Write { agent, row, attestation: None, prune: Vec::new(), notice: None, receipt });
+    }
+
+    /// A new actor begins; the machine and what it has sent are the old ones.
+    fn begin(&mut self, agent: usize) {
+        self.agenda.end(agent);
+        self.ledger.enrolled(agent);
+        self.agents[agent].line = new_line(agent, self.at);
+        self.agents[agent].deadline = None;
+        self.agents[agent].concluded = None;
+        match self.agents[agent].line {
+            Line::Pull(_) => self.set_deadline(agent, self.at),
+            Line::Push(_) => {}
         }
     }
 
@@ -308,17 +348,27 @@ impl World {
         let now = self.now();
         for agent in 0..AGENTS {
             self.agents[agent].deadline = None;
-            let Some(row) = self.store.rows.get(&agent).cloned() else { continue };
+            let Some(row) = self.store.rows.get(&agent).cloned() else {
+                // The operator tries again what was not answered.
+                self.after(3000, Event::Enrolment { agent });
+                continue;
+            };
             self.ledger.rolled_back(agent, &row);
             match row {
                 Row::Pull { state, facts } => {
                     let code = Some(i32::from(state.code()));
                     let due = now.at.after(Duration::from_millis(self.random.below(2000)));
-                    if let Restored::State(state) = restore(code, *facts, &self.pull_settings.severity, due) {
-                        let is_over = crate::pull_line::facet(&state).is_attesting;
-                        self.agents[agent].line = Line::Pull(state);
-                        if is_over {
-                            self.set_deadline(agent, due.0);
+                    match restore(code, *facts, &self.pull_settings.severity, due) {
+                        Restored::State(state) => {
+                            let is_attesting = crate::pull_line::facet(&state).is_attesting;
+                            self.agents[agent].line = Line::Pull(state);
+                            if is_attesting {
+                                self.set_deadline(agent, due.0);
+                            }
+                        }
+                        Restored::FinishDeletion => {
+                            self.agents[agent].line = deleted_pull(agent, self.at);
+                            self.delete_row(agent);
                         }
                     }
                 }
@@ -415,13 +465,31 @@ impl World {
     }
 }
 
-fn new_pull(number: usize) -> Line {
-    let facts = Facts::unattested(ApiVersion { major: 2, minor: u8::try_from(number % 6).unwrap_or(0) });
-    Line::Pull(Box::new(PullState::starting(facts, Timestamp(START))))
+/// The state of an agent that is enrolled now: every other one is asked, the others send.
+fn new_line(number: usize, at: u64) -> Line {
+    if number % 2 == 0 {
+        Line::Pull(Box::new(new_pull(number, at)))
+    } else {
+        Line::Push(Box::new(PushState::taken_up(PushFacts::default(), Trail::default(), Presence::Heard)))
+    }
 }
 
-fn new_push() -> Line {
-    Line::Push(Box::new(PushState::taken_up(PushFacts::default(), Trail::default(), Presence::Heard)))
+fn new_pull(number: usize, at: u64) -> PullState {
+    let facts = Facts::unattested(ApiVersion { major: 2, minor: u8::try_from(number % 6).unwrap_or(0) });
+    PullState::starting(facts, Timestamp(at))
+}
+
+/// The state of an agent whose deletion is finished after a restart: it has no actor.
+fn deleted_pull(number: usize, at: u64) -> Line {
+    Line::Pull(Box::new(PullState { phase: Phase::Ended(Ending::Deleted), ..new_pull(number, at) }))
+}
+
+/// The row of an agent that is enrolled with this state.
+fn first_row(line: &Line) -> Row {
+    match line {
+        Line::Pull(state) => Row::Pull { state: state.shown, facts: Box::new(state.facts.clone()) },
+        Line::Push(state) => Row::Push { facts: Box::new(state.facts.clone()), presence: state.presence },
+    }
 }
 
 /// What every run has in common.

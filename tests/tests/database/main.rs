@@ -1,11 +1,13 @@
 //! The stores on SQLite, PostgreSQL and MariaDB, and databases that Keylime made.
 
+mod amendment_suite;
 mod bad_rows;
 mod engines;
 mod head_schema;
 mod outage;
 mod peer_databases;
 mod peer_opens_ours;
+mod push_suite;
 mod registrar_suite;
 mod speed;
 mod verifier_suite;

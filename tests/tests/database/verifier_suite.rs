@@ -80,7 +80,7 @@ pub fn progress(name: &str, count: i64) -> Box<AgentProgress> {
     })
 }
 
-fn runtime(name: &str) -> NewRuntimePolicy {
+pub fn runtime(name: &str) -> NewRuntimePolicy {
     NewRuntimePolicy {
         name: name.into(),
         text: Some(format!(r#"{{"policy": "{name}"}}"#).into()),
@@ -90,7 +90,7 @@ fn runtime(name: &str) -> NewRuntimePolicy {
     }
 }
 
-fn boot(name: &str) -> NewBootPolicy {
+pub fn boot(name: &str) -> NewBootPolicy {
     NewBootPolicy { name: name.into(), text: None }
 }
 
@@ -115,7 +115,7 @@ fn advance(name: &str, count: i64, outbox: Vec<OutboxRow>) -> VerifierWrite {
     VerifierWrite::Progress { progress: progress(name, count), outbox }
 }
 
-fn notice(number: u128, agent: &str, pending: &[&str]) -> OutboxRow {
+pub fn notice(number: u128, agent: &str, pending: &[&str]) -> OutboxRow {
     OutboxRow {
         id: Uuid::from_u128(number),
         agent_id: id(agent),

@@ -16,7 +16,7 @@ const MAX_HOST_NAME: usize = 253;
 
 /// What is wrong with an enrolment.
 #[derive(Debug, PartialEq, thiserror::Error)]
-pub(super) enum InvalidMaterial {
+pub(in crate::routes) enum InvalidMaterial {
     #[error("ak_tpm: {0}")]
     AttestationKey(#[from] InvalidAttestationKey),
     #[error("{0}")]
@@ -39,7 +39,7 @@ pub(super) enum InvalidMaterial {
 
 /// How an agent and the verifier come together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Reach {
+pub(in crate::routes) enum Reach {
     /// The verifier asks the agent.
     IsAsked,
     /// The agent calls the verifier.
@@ -47,7 +47,7 @@ pub(super) enum Reach {
 }
 
 /// Reads everything that attestation will need.
-pub(super) fn check(request: &EnrolmentRequest, reach: Reach) -> Result<(), InvalidMaterial> {
+pub(in crate::routes) fn check(request: &EnrolmentRequest, reach: Reach) -> Result<(), InvalidMaterial> {
     AttestationKey::from_base64(&request.ak_tpm)?;
     let tpm_policy = TpmPolicy::parse(&request.tpm_policy)?;
     if reach == Reach::IsAsked && tpm_policy.mask().is_none() {
