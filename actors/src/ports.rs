@@ -11,6 +11,7 @@ use keylime_engine::ids::AgentId;
 use keylime_engine::lifecycle::push_restore::StoredAttestation;
 use keylime_engine::lifecycle::{Notice, Occurrence};
 use keylime_engine::time::Now;
+use keylime_engine::verdict::Explanation;
 use serde_json::Value;
 use std::sync::Arc;
 use uuid::Uuid;
@@ -279,6 +280,20 @@ pub struct AgentProgress {
     pub tpm_clockinfo: Option<Value>,
     pub accept_attestations: bool,
     pub consecutive_attestation_failures: i32,
+    /// Stored beside the columns, in a table of our own.
+    pub explanations: ExplanationChange,
+}
+
+/// What becomes of the stored explanation of an agent's last failure.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum ExplanationChange {
+    /// Nothing.
+    #[default]
+    Keep,
+    /// It goes: the agent passed.
+    Clear,
+    /// The agent failed, for these reasons.
+    Replace(Arc<[Explanation]>),
 }
 
 /// A committed revocation notice that waits for its notifiers.
@@ -398,6 +413,11 @@ pub trait VerifierStore: Send + Sync + 'static {
     /// One attestation with its evidence.
     async fn attestation(&self, _agent_id: &str, _index: AttestationIndex) -> Result<Option<Attestation>, StoreError> {
         Ok(None)
+    }
+
+    /// The failures of an agent's last attestation, as they were stored with its verdict; none after a pass.
+    async fn explanations(&self, _agent_id: &str) -> Result<Vec<Explanation>, StoreError> {
+        Ok(Vec::new())
     }
 
     /// Oldest outbox rows that still wait for a notifier, in the order in which they were committed.

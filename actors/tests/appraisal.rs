@@ -108,7 +108,11 @@ impl Site {
     }
 
     fn with_interval(quote_interval: std::time::Duration) -> Self {
-        let (store, machines) = (Arc::new(MemoryStore::default()), Arc::new(Machines::default()));
+        Self::on(Arc::default(), Arc::default(), quote_interval)
+    }
+
+    /// A verifier on this database, as after a restart.
+    fn on(store: Arc<MemoryStore>, machines: Arc<Machines>, quote_interval: std::time::Duration) -> Self {
         let ports = VerifierPorts {
             store: store.clone(),
             transport: machines.clone(),
@@ -218,6 +222,22 @@ fn an_unknown_file_is_caught_at_the_next_quote_and_announced_once() {
         assert_eq!(explanation.policy_entry.as_deref(), Some("runtime_policy/digests/~1tmp~1evil"));
         assert_eq!(explanation.found, Some("07".repeat(32)));
         assert!(explanation.line.is_some() && explanation.remedy.is_some());
+
+        site.handle.shutdown(std::time::Duration::from_secs(5)).await;
+        let later = Site::on(site.store.clone(), site.machines.clone(), std::time::Duration::from_secs(2));
+        pass(3.0).await;
+        let after_restart = later.handle.status(&agent).await.unwrap().unwrap();
+        assert_eq!(after_restart.explanations, status.explanations);
+        later.on_machine(&agent, |machine| *machine = Machine::new(2));
+        later.handle.reactivate(&agent).await.unwrap();
+        pass(3.0).await;
+        later.expect(&agent, 3, status.last_event_id.as_deref()).await;
+        assert_eq!(later.handle.status(&agent).await.unwrap().unwrap().explanations, []);
+        pass(60.0).await;
+        assert!(
+            later.store.explanations(agent.as_str()).await.unwrap().is_empty(),
+            "a pass takes them from the database"
+        );
     });
 }
 

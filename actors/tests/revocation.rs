@@ -6,8 +6,8 @@ mod memory_store;
 
 use async_trait::async_trait;
 use keylime_actors::ports::{
-    AgentCall, AgentMethod, AgentProgress, AgentRecord, AgentReply, EvidenceTransport, OutboxRow, Unreachable,
-    VerifierStore, VerifierWrite,
+    AgentCall, AgentMethod, AgentProgress, AgentRecord, AgentReply, EvidenceTransport, ExplanationChange, OutboxRow,
+    Unreachable, VerifierStore, VerifierWrite,
 };
 use keylime_actors::revocation::agent_notices::{AgentNotices, NoticeBounds};
 use keylime_actors::revocation::webhook::{InvalidWebhook, Webhook, WebhookOptions};
@@ -117,6 +117,7 @@ fn progress(record: &AgentRecord) -> AgentProgress {
         tpm_clockinfo: None,
         accept_attestations: true,
         consecutive_attestation_failures: 0,
+        explanations: ExplanationChange::Keep,
     }
 }
 

@@ -1,6 +1,7 @@
 //! A boot log of 120 events with UEFI variables: reading, replay, rendering and policy `example`.
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use keylime_bench::reference_timing::{ReferenceTiming, best_of};
 use keylime_engine::measured_boot::event_log::EventLog;
 use keylime_engine::measured_boot::reference_state::{self, Flavour, Options, SecureBootRule};
 use keylime_engine::measured_boot::replay::ReplayedPcrs;
@@ -54,6 +55,12 @@ fn event_log(criterion: &mut Criterion) {
         bencher.iter(|| BootPolicies::built_in(BootPolicies::EXAMPLE).compile(Some(black_box(&text))));
     });
     group.finish();
+
+    let text = state.to_string();
+    let files: [(&str, &[u8]); 2] = [("boot.bin", &log), ("refstate.json", text.as_bytes())];
+    let Some(timing) = ReferenceTiming::measure(&files).expect("the reference reads the log") else { return };
+    let whole = || policy.evaluate(Some(&ParsedBootLog::parse(black_box(&log)).expect("readable")), judged);
+    timing.compare("event_log", best_of(200, whole));
 }
 
 criterion_group!(benches, event_log);

@@ -2,5 +2,6 @@
 
 pub mod fleet;
 pub mod push_machine;
+pub mod reference_timing;
 
 pub use keylime_soft_tpm as soft_tpm;

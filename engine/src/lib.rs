@@ -20,6 +20,7 @@
 
 pub mod algorithm;
 pub mod appraise;
+pub mod byte_cursor;
 pub mod evidence;
 pub mod identity;
 pub mod ids;

@@ -8,6 +8,7 @@ use keylime_engine::ima::{
     ImaAppraisal, ImaContext, ImaOptions, ImaState, Keyring, KeyringUse, appraise, appraise_with,
 };
 use keylime_engine::policy::python_regex::PythonRegex;
+use keylime_engine::policy::report::{Finding, Unmatchable, lint};
 use keylime_engine::policy::{CompiledRuntimePolicy, SignatureRule, verify_upload};
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -128,9 +129,15 @@ proptest! {
         let text = policy_of(&table).to_string();
         prop_assert!(verify_upload(text.as_bytes(), None, SignatureRule::NotRequired).is_ok());
         let policy = CompiledRuntimePolicy::compile(&text).unwrap();
-        let report = policy.report();
-        prop_assert_eq!(report.paths, table.len());
-        prop_assert_eq!((report.digests, report.unmatchable), (table.values().map(Vec::len).sum(), 0));
+        prop_assert_eq!(policy.bad_exclude(), None);
+        let report = lint(&text).unwrap();
+        prop_assert_eq!(report.holds.paths, table.len());
+        prop_assert_eq!(report.holds.digests, table.values().map(Vec::len).sum::<usize>());
+        for finding in report.findings {
+            if let Finding::UnmatchableDigest { reason, .. } = finding {
+                prop_assert_eq!(reason, Unmatchable::Length);
+            }
+        }
         for (name, digests) in table.iter().filter(|(name, _)| !name.contains('\n')) {
             for digest in digests.iter().chain([&hex::encode(&probe)]) {
                 let failures = appraise(&honest_line(name, digest), &ImaState::default(), &context(&policy, None)).failures;

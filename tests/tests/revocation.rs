@@ -3,8 +3,8 @@
 use futures_util::StreamExt as _;
 use keylime_actors::adapters::verifier_store::SqlVerifierStore;
 use keylime_actors::ports::{
-    AgentProgress, AgentRecord, NewBootPolicy, NewRuntimePolicy, OutboxRow, PolicyChoice, VerifierStore, VerifierWrite,
-    WriteOutcome,
+    AgentProgress, AgentRecord, ExplanationChange, NewBootPolicy, NewRuntimePolicy, OutboxRow, PolicyChoice,
+    VerifierStore, VerifierWrite, WriteOutcome,
 };
 use keylime_actors::revocation::amqp::{Amqp, AmqpOptions};
 use keylime_actors::revocation::{Notifier, NotifierState, PublisherOptions, RevocationHandle, RevocationPublisher};
@@ -125,6 +125,7 @@ fn progress(agent_id: &str) -> AgentProgress {
         tpm_clockinfo: None,
         accept_attestations: true,
         consecutive_attestation_failures: 0,
+        explanations: ExplanationChange::Keep,
     }
 }
 

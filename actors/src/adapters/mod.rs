@@ -4,6 +4,7 @@ mod agent_columns;
 mod amendment_rows;
 mod attestation_rows;
 mod evidence_columns;
+mod explanation_rows;
 mod insert_rows;
 mod json_column;
 mod key_lists;

@@ -3,7 +3,7 @@
 use super::policy_rows::{self, BootPolicies, NewPolicy, PolicyTable, RuntimePolicies};
 use super::row::Row;
 use super::store_fault::{ATTEMPTS, store_error};
-use super::{agent_columns, attestation_rows, outbox_rows, verifier_write};
+use super::{agent_columns, attestation_rows, explanation_rows, outbox_rows, verifier_write};
 use crate::ports::{
     AgentPage, AgentRecord, BootPolicyRecord, NewBootPolicy, NewRuntimePolicy, OutboxRow, PolicyStoreError,
     RuntimePolicyRecord, StoreError, VerifierStore, VerifierWrite, WriteOutcome,
@@ -12,6 +12,7 @@ use async_trait::async_trait;
 use keylime_engine::evidence::attestation::{Attestation, AttestationIndex};
 use keylime_engine::ids::AgentId;
 use keylime_engine::lifecycle::push_restore::StoredAttestation;
+use keylime_engine::verdict::Explanation;
 use keylime_schema::database::entity::verifier_agent::{self, Column};
 use keylime_schema::database::{Database, Fault};
 use sea_orm::sea_query::{Order, Query, SelectStatement};
@@ -256,6 +257,10 @@ impl VerifierStore for SqlVerifierStore {
         attestation_rows::one(self.db.reader(), self.db.engine(), (agent_id, index))
             .await
             .map_err(|error| store_error(&error))
+    }
+
+    async fn explanations(&self, agent_id: &str) -> Result<Vec<Explanation>, StoreError> {
+        explanation_rows::read(self.db.reader(), agent_id).await.map_err(|error| store_error(&error))
     }
 
     async fn outbox_pending(&self, limit: u64) -> Result<Vec<OutboxRow>, StoreError> {

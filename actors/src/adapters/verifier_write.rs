@@ -10,8 +10,10 @@ use super::policy_rows::{self, BootPolicies, NewPolicy, PolicyTable, RuntimePoli
 use super::row::Row;
 use super::store_fault::{ATTEMPTS, store_error};
 use super::write_wave::{Wave, waves};
-use super::{agent_columns, amendment_rows, attestation_rows, outbox_rows};
-use crate::ports::{AgentProgress, AgentRecord, OutboxRow, PolicyChoice, StoreError, VerifierWrite, WriteOutcome};
+use super::{agent_columns, amendment_rows, attestation_rows, explanation_rows, outbox_rows};
+use crate::ports::{
+    AgentProgress, AgentRecord, ExplanationChange, OutboxRow, PolicyChoice, StoreError, VerifierWrite, WriteOutcome,
+};
 use keylime_engine::evidence::attestation::{Attestation, AttestationIndex};
 use keylime_engine::lifecycle::Occurrence;
 use keylime_engine::lifecycle::operational_state::OperationalState;
@@ -197,6 +199,9 @@ impl<'a> Writer<'a> {
         }
         let runtime_ids = self.store_policies::<RuntimePolicies>(runtime_ids, new_runtime).await?;
         let boot_ids = self.store_policies::<BootPolicies>(boot_ids, new_boot).await?;
+        // Keylime's services delete agents without a look at our table.
+        let agents: Vec<&str> = accepted.iter().map(|accepted| accepted.agent.agent_id.as_str()).collect();
+        explanation_rows::delete(self.db, &agents).await?;
         let mut rows = Vec::with_capacity(accepted.len());
         for Accepted { index, agent, runtime_policy, boot_policy } in accepted {
             let runtime_policy_id = runtime_ids.get(runtime_policy).copied();
@@ -245,6 +250,7 @@ impl<'a> Writer<'a> {
         // Of several changes of one agent the last one counts; the notices of all do.
         let mut latest: BTreeMap<&str, &AgentProgress> = BTreeMap::new();
         let mut notices: Vec<&OutboxRow> = Vec::new();
+        let mut explained: Vec<(&str, &ExplanationChange)> = Vec::new();
         let mut judged: Vec<(&str, &Attestation)> = Vec::new();
         let mut pruned: Vec<(&str, AttestationIndex)> = Vec::new();
         for index in indexes {
@@ -270,6 +276,7 @@ impl<'a> Writer<'a> {
                     *stored = progress.operational_state;
                     latest.insert(progress.agent_id.as_str(), progress);
                     notices.extend(outbox);
+                    explained.push((progress.agent_id.as_str(), &progress.explanations));
                     if let Some((attestation, prune)) = conclusion {
                         judged.push((progress.agent_id.as_str(), attestation));
                         pruned.extend(prune.iter().map(|index| (progress.agent_id.as_str(), *index)));
@@ -281,6 +288,7 @@ impl<'a> Writer<'a> {
         let update = agent_columns::progress_update();
         insert_rows(self.db, verifier_agent::Entity, &agent_columns::PROGRESS, rows, Some(&update)).await?;
         outbox_rows::insert(self.db, &notices).await?;
+        explanation_rows::change(self.db, &explained).await?;
         attestation_rows::upsert(self.db, &judged).await?;
         for (agent_id, attestation) in judged {
             attestation_rows::certify(self.db, agent_id, attestation).await?;
@@ -388,6 +396,7 @@ impl<'a> Writer<'a> {
                 .to_owned();
             self.db.execute(&rows).await?;
         }
+        explanation_rows::delete(self.db, &agents).await?;
         policy_rows::delete_unused::<RuntimePolicies, _>(self.db, &agents).await?;
         policy_rows::delete_unused::<BootPolicies, _>(self.db, &agents).await
     }

@@ -5,7 +5,7 @@
 //! commit. When the database is away, writes that must not be lost are kept and tried again; their number is bounded
 //! because [`BatchWriter::saturated`] closes admission: nobody is attested whose verdict could not be stored.
 
-use crate::ports::{AgentProgress, StoreError, VerifierStore, VerifierWrite, WriteOutcome};
+use crate::ports::{AgentProgress, ExplanationChange, StoreError, VerifierStore, VerifierWrite, WriteOutcome};
 use keylime_engine::ids::AgentId;
 use parking_lot::Mutex;
 use std::collections::{HashMap, VecDeque};
@@ -84,7 +84,7 @@ impl BatchWriter {
     }
 
     /// Queues a write that takes part in the next commit. A coalesced write of the same agent that waits is superseded.
-    pub fn durable(&self, write: VerifierWrite, keep: Keep) -> Receipt {
+    pub fn durable(&self, mut write: VerifierWrite, keep: Keep) -> Receipt {
         let (reply, receipt) = oneshot::channel();
         let mut queue = self.shared.queue.lock();
         if keep == Keep::Once && (queue.closing || self.is_saturated(&queue)) {
@@ -92,8 +92,8 @@ impl BatchWriter {
             let _ = reply.send(Err(StoreError::Unavailable("the writer is overloaded or stopping".to_owned())));
             return receipt;
         }
-        if let VerifierWrite::Progress { progress, .. } | VerifierWrite::Conclude { progress, .. } = &write {
-            queue.soon.remove(&progress.agent_id);
+        if let VerifierWrite::Progress { progress, .. } | VerifierWrite::Conclude { progress, .. } = &mut write {
+            keep_explanations(queue.soon.remove(&progress.agent_id), &mut progress.explanations);
         }
         queue.durable.push_back(Durable { write, keep, attempts: 0, reply });
         metrics::gauge!("keylime_verifier_write_queue").set(queue.durable.len() as f64);
@@ -105,7 +105,7 @@ impl BatchWriter {
     /// Queues a write that may wait up to [`COALESCING`]; a later one of the same agent replaces it.
     pub fn soon(&self, progress: Box<AgentProgress>) {
         let mut queue = self.shared.queue.lock();
-        queue.soon.insert(progress.agent_id.clone(), progress);
+        queue.add_soon(progress);
         if queue.soon_since.is_none() {
             queue.soon_since = Some(Instant::now());
             drop(queue);
@@ -263,7 +263,7 @@ impl BatchWriter {
     fn put_back(&self, batch: Batch, error: &StoreError) {
         let mut queue = self.shared.queue.lock();
         for progress in batch.soon {
-            queue.soon.entry(progress.agent_id.clone()).or_insert(progress);
+            queue.return_soon(progress);
         }
         if !queue.soon.is_empty() && queue.soon_since.is_none() {
             queue.soon_since = Some(Instant::now());
@@ -286,8 +286,34 @@ enum Next {
 }
 
 impl Queue {
+    /// Takes a coalesced write in the place of an earlier one of the same agent.
+    fn add_soon(&mut self, mut progress: Box<AgentProgress>) {
+        let earlier = self.soon.remove(&progress.agent_id);
+        keep_explanations(earlier, &mut progress.explanations);
+        self.soon.insert(progress.agent_id.clone(), progress);
+    }
+
+    /// Takes back a write that could not be carried out, unless a later one of the same agent came meanwhile.
+    fn return_soon(&mut self, progress: Box<AgentProgress>) {
+        match self.soon.get_mut(&progress.agent_id) {
+            Some(later) => keep_explanations(Some(progress), &mut later.explanations),
+            None => {
+                self.soon.insert(progress.agent_id.clone(), progress);
+            }
+        }
+    }
+
     fn is_done(&self) -> bool {
         !self.writing && self.durable.is_empty() && self.soon.is_empty()
+    }
+}
+
+/// What an earlier write says of explanations holds unless the later one that supersedes it says something too.
+fn keep_explanations(earlier: Option<Box<AgentProgress>>, later: &mut ExplanationChange) {
+    if let Some(earlier) = earlier
+        && *later == ExplanationChange::Keep
+    {
+        *later = earlier.explanations;
     }
 }
 

@@ -6,6 +6,7 @@ use crate::runtime::deadline_slot::{DeadlineSlot, Fired};
 use crate::runtime::exit_guard::ExitGuard;
 use crate::verifier::agent_material::AgentMaterial;
 use crate::verifier::failure_log::write_log_lines;
+use crate::verifier::last_verdict::LastVerdict;
 use crate::verifier::policy_cache::AgentPolicies;
 use crate::verifier::shard_context::ShardContext;
 use crate::verifier::status::AgentSnapshot;
@@ -18,7 +19,7 @@ use keylime_engine::lifecycle::{
     transition,
 };
 use keylime_engine::time::{Now, Timestamp};
-use keylime_engine::verdict::{Explanation, Failures};
+use keylime_engine::verdict::Failures;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -40,7 +41,7 @@ pub struct AgentActor {
     pub(super) lazy_since: Option<Timestamp>,
     pub(super) failure_details: Option<Box<[String]>>,
     /// The failures of the last attestation, for people; none for agents in good state.
-    explanations: Option<Box<[Explanation]>>,
+    pub(super) last_verdict: LastVerdict,
     /// Why the enrolment cannot be attested with, until the lifecycle has been told.
     unusable: Option<Box<str>>,
 }
@@ -112,7 +113,7 @@ impl AgentActor {
             policies: None,
             lazy_since: None,
             failure_details: None,
-            explanations: None,
+            last_verdict: LastVerdict::default(),
             unusable,
         }
     }
@@ -231,7 +232,7 @@ impl AgentActor {
             Verdict::Passed { .. } => {
                 metrics::counter!("keylime_verifier_attestations_total", "outcome" => "passed").increment(1);
                 self.failure_details = None;
-                self.explanations = None;
+                self.last_verdict.pass();
             }
             Verdict::Failed { failures, .. } => {
                 metrics::counter!("keylime_verifier_attestations_total", "outcome" => "failed").increment(1);
@@ -241,7 +242,7 @@ impl AgentActor {
                     "attestation failed");
                 write_log_lines(self.material.agent_id.as_str(), failures);
                 self.failure_details = Some(details.into());
-                self.explanations = Some(Explanation::of_all(failures).into());
+                self.last_verdict.fail(failures);
             }
             Verdict::BoottimeChanged { .. } => {
                 metrics::counter!("keylime_verifier_attestations_total", "outcome" => "rebooted").increment(1);
@@ -315,7 +316,7 @@ impl AgentActor {
             agent_id: self.material.agent_id.clone(),
             live: self.state.as_ref().map(|state| (state.shown, state.facts.clone())),
             failure_details: self.failure_details.as_deref().map(<[String]>::to_vec).unwrap_or_default(),
-            explanations: self.explanations.as_deref().map(<[Explanation]>::to_vec).unwrap_or_default(),
+            explanations: self.last_verdict.explanations(),
             quarantined: false,
         }
     }

@@ -237,11 +237,13 @@ impl AgentActor {
             }
             Durability::Soon => {
                 self.lazy_since = None;
-                self.shard.writer().soon(progress_of(&self.material.agent_id, state));
+                let explanations = self.last_verdict.take_change();
+                self.shard.writer().soon(progress_of(&self.material.agent_id, state, explanations));
             }
             Durability::Durable => {
                 self.lazy_since = None;
-                let progress = progress_of(&self.material.agent_id, state);
+                let explanations = self.last_verdict.take_change();
+                let progress = progress_of(&self.material.agent_id, state, explanations);
                 match notice {
                     Some(notice) => self.persist_with_notice(progress, *notice, now, ctx),
                     None => {
@@ -259,7 +261,8 @@ impl AgentActor {
         if self.lazy_since.take().is_some()
             && let Some(state) = self.state.as_ref()
         {
-            self.shard.writer().soon(progress_of(&self.material.agent_id, state));
+            let explanations = self.last_verdict.take_change();
+            self.shard.writer().soon(progress_of(&self.material.agent_id, state, explanations));
         }
     }
 

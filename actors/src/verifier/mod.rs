@@ -10,6 +10,7 @@ pub mod appraiser;
 pub mod engine_appraiser;
 mod failure_log;
 mod key_share;
+mod last_verdict;
 pub mod one_shot;
 pub mod options;
 pub mod policy_cache;

@@ -180,6 +180,10 @@ impl PolicyCache {
         let outcome = self.pool.run(move || CompiledRuntimePolicy::compile(&text)).await;
         match outcome {
             Ok(Ok(compiled)) => {
+                if let Some(bad) = compiled.bad_exclude() {
+                    tracing::warn!(target: "keylime.verifier", policy = ?name, pattern = bad.pattern, reason = bad.reason,
+                        "stored runtime policy excludes nothing: its exclude list does not compile");
+                }
                 let compiled = Arc::new(compiled);
                 let mut known = self.compiled.lock();
                 known.retain(|_, policy| policy.strong_count() > 0);

@@ -1,6 +1,6 @@
 //! Between the database's columns and the lifecycle's facts.
 
-use crate::ports::{AgentProgress, AgentRecord};
+use crate::ports::{AgentProgress, AgentRecord, ExplanationChange};
 use keylime_engine::algorithm::Digest;
 use keylime_engine::ids::AgentId;
 use keylime_engine::ima::{ImaState, LearnedKeyrings};
@@ -48,7 +48,7 @@ fn ima_state_of(record: &AgentRecord) -> ImaState {
 
 /// The columns to store for a state.
 #[must_use]
-pub fn progress_of(agent_id: &AgentId, state: &PullState) -> Box<AgentProgress> {
+pub fn progress_of(agent_id: &AgentId, state: &PullState, explanations: ExplanationChange) -> Box<AgentProgress> {
     let facts = &state.facts;
     Box::new(AgentProgress {
         agent_id: agent_id.clone(),
@@ -75,5 +75,6 @@ pub fn progress_of(agent_id: &AgentId, state: &PullState) -> Box<AgentProgress> 
         tpm_clockinfo: serde_json::to_value(facts.clock).ok(),
         accept_attestations: true,
         consecutive_attestation_failures: 0,
+        explanations,
     })
 }

@@ -4,6 +4,7 @@ use crate::runtime::admission::Permit;
 use crate::runtime::deadline_slot::{DeadlineSlot, Fired};
 use crate::runtime::exit_guard::ExitGuard;
 use crate::verifier::agent_actor::{Command, CommandOutcome, Obey, Snapshot, Tell, await_stored, failure_details};
+use crate::verifier::last_verdict::LastVerdict;
 use crate::verifier::policy_cache::AgentPolicies;
 use crate::verifier::push_api::AcceptedEvidence;
 use crate::verifier::push_material::PushMaterial;
@@ -21,7 +22,6 @@ use keylime_engine::lifecycle::{
     push_transition,
 };
 use keylime_engine::time::Now;
-use keylime_engine::verdict::Explanation;
 use serde_json::Value;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -46,7 +46,7 @@ pub struct PushAgentActor {
     /// Whoever waits for its evidence to be stored.
     pub(super) waiting: Option<Requester>,
     pub(super) failure_details: Option<Box<[String]>>,
-    explanations: Option<Box<[Explanation]>>,
+    pub(super) last_verdict: LastVerdict,
     /// The policies are being read for an attestation that is to be opened.
     opening: bool,
     /// Evidence that was taken before the last restart and is not judged.
@@ -110,7 +110,7 @@ impl PushAgentActor {
             replaced: 0,
             waiting: None,
             failure_details: None,
-            explanations: None,
+            last_verdict: LastVerdict::default(),
             opening: false,
             pending,
         }
@@ -282,7 +282,7 @@ impl PushAgentActor {
         let outcome = match &verdict {
             PushVerdict::Passed { .. } => {
                 self.failure_details = None;
-                self.explanations = None;
+                self.last_verdict.pass();
                 "passed"
             }
             PushVerdict::Failed { failures, reason, .. } => {
@@ -291,7 +291,7 @@ impl PushAgentActor {
                     failures = failures.as_slice().len(), reason = reason.name(),
                     first = %details.first().map_or("", String::as_str), "attestation failed");
                 self.failure_details = Some(details.into());
-                self.explanations = Some(Explanation::of_all(failures).into());
+                self.last_verdict.fail(failures);
                 "failed"
             }
             PushVerdict::Outdated => "outdated",
@@ -430,7 +430,7 @@ impl Handler<Snapshot> for PushAgentActor {
             agent_id: self.material.agent_id.clone(),
             live: None,
             failure_details: self.failure_details.as_deref().map(<[String]>::to_vec).unwrap_or_default(),
-            explanations: self.explanations.as_deref().map(<[Explanation]>::to_vec).unwrap_or_default(),
+            explanations: self.last_verdict.explanations(),
             quarantined: false,
         })
     }

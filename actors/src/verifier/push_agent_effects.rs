@@ -205,7 +205,8 @@ impl PushAgentActor {
     /// The verdict and its notice become durable in one transaction, whatever it takes.
     fn conclude(&mut self, conclusion: Conclusion, now: Now, ctx: &mut Context<Self>) {
         let Some(state) = self.state.as_ref() else { return };
-        let progress = push_progress_of(&self.material, &state.facts, state.presence);
+        let explanations = self.last_verdict.take_change();
+        let progress = push_progress_of(&self.material, &state.facts, state.presence, explanations);
         let Conclusion { attestation, prune, notice } = conclusion;
         let (index, prune) = (attestation.index, prune.into_vec());
         let Some(notice) = notice else {
@@ -249,7 +250,8 @@ impl PushAgentActor {
 
     fn persist(&mut self, stored: Option<Stored>, ctx: &mut Context<Self>) {
         let Some(state) = self.state.as_ref() else { return };
-        let progress = push_progress_of(&self.material, &state.facts, state.presence);
+        let explanations = self.last_verdict.take_change();
+        let progress = push_progress_of(&self.material, &state.facts, state.presence, explanations);
         self.write(VerifierWrite::Progress { progress, outbox: Vec::new() }, stored, ctx);
     }
 

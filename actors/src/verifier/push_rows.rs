@@ -1,6 +1,6 @@
 //! Between the database's columns and the facts about a push agent.
 
-use crate::ports::{AgentProgress, AgentRecord};
+use crate::ports::{AgentProgress, AgentRecord, ExplanationChange};
 use crate::verifier::progress_rows::facts_of;
 use crate::verifier::push_material::PushMaterial;
 use keylime_engine::lifecycle::{OperationalState, Presence, PushFacts};
@@ -34,7 +34,12 @@ pub fn presence_of(record: &AgentRecord) -> Presence {
 
 /// The columns to store.
 #[must_use]
-pub fn push_progress_of(material: &PushMaterial, facts: &PushFacts, presence: Presence) -> Box<AgentProgress> {
+pub fn push_progress_of(
+    material: &PushMaterial,
+    facts: &PushFacts,
+    presence: Presence,
+    explanations: ExplanationChange,
+) -> Box<AgentProgress> {
     Box::new(AgentProgress {
         agent_id: material.agent_id.clone(),
         operational_state: Some(i32::from(OperationalState::GetQuote.code())),
@@ -60,5 +65,6 @@ pub fn push_progress_of(material: &PushMaterial, facts: &PushFacts, presence: Pr
         tpm_clockinfo: serde_json::to_value(facts.clock).ok(),
         accept_attestations: presence == Presence::Heard,
         consecutive_attestation_failures: i32::try_from(facts.consecutive_failures).unwrap_or(i32::MAX),
+        explanations,
     })
 }

@@ -423,7 +423,7 @@ impl Handler<Survey> for ShardSupervisor {
                         agent_id,
                         live: None,
                         failure_details: Vec::new(),
-                        explanations: Vec::new(),
+                        explanations: None,
                         quarantined: true,
                     });
                 }

@@ -19,8 +19,8 @@ pub struct AgentSnapshot {
     pub live: Option<(OperationalState, Facts)>,
     /// Why the last attestation failed, for people.
     pub failure_details: Vec<String>,
-    /// The failures of the last attestation.
-    pub explanations: Vec<Explanation>,
+    /// The failures of the last attestation, none after a pass; `None` when only the database knows them.
+    pub explanations: Option<Vec<Explanation>>,
     /// The actor crashed too often.
     pub quarantined: bool,
 }
@@ -83,7 +83,7 @@ pub fn status_of(
 fn overlay(status: &mut AgentStatus, snapshot: AgentSnapshot) {
     status.quarantined = snapshot.quarantined;
     status.failure_details = snapshot.failure_details;
-    status.explanations = snapshot.explanations;
+    status.explanations = snapshot.explanations.unwrap_or_default();
     let Some((shown, facts)) = snapshot.live else {
         return;
     };

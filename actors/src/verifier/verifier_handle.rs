@@ -1,7 +1,9 @@
 //! The verifier system as its users see it: plain async methods, typed errors, no actor types.
 
 use crate::persistence::batch_writer::{BatchWriter, Keep};
-use crate::ports::{AgentProgress, AgentRecord, StoreError, VerifierStore, VerifierWrite, WriteOutcome};
+use crate::ports::{
+    AgentProgress, AgentRecord, ExplanationChange, StoreError, VerifierStore, VerifierWrite, WriteOutcome,
+};
 use crate::runtime::actor_system::{ActorSystem, StartError};
 use crate::runtime::admission::Admission;
 use crate::runtime::cpu_pool::CpuPool;
@@ -199,7 +201,12 @@ impl VerifierHandle {
         };
         let mut snapshots = self.survey(vec![agent_id.clone()]).await;
         let snapshot = snapshots.remove(agent_id);
-        Ok(Some(self.render(record, snapshot).await?))
+        let is_judged = snapshot.as_ref().is_some_and(|snapshot| snapshot.explanations.is_some());
+        let mut status = self.render(record, snapshot).await?;
+        if !is_judged {
+            status.explanations = self.store().explanations(agent_id.as_str()).await?;
+        }
+        Ok(Some(status))
     }
 
     /// Up to `limit` agents with an id greater than `after`, in the order of ids.
@@ -479,6 +486,7 @@ fn progress_of_record(record: AgentRecord) -> AgentProgress {
         tpm_clockinfo: record.tpm_clockinfo,
         accept_attestations: record.accept_attestations,
         consecutive_attestation_failures: record.consecutive_attestation_failures,
+        explanations: ExplanationChange::Keep,
     }
 }
 

@@ -2,15 +2,17 @@
 
 use async_trait::async_trait;
 use keylime_actors::ports::{
-    AgentAmendment, AgentPage, AgentProgress, AgentRecord, BootPolicyRecord, NewBootPolicy, NewRuntimePolicy,
+    AgentAmendment, AgentPage, AgentProgress, AgentRecord, BootPolicyRecord, ExplanationChange, NewBootPolicy, NewRuntimePolicy,
     OutboxRow, PolicyChoice, PolicyStoreError, RuntimePolicyRecord, StoreError, VerifierStore, VerifierWrite,
     WriteOutcome,
 };
 use keylime_engine::evidence::attestation::{Attestation, AttestationIndex};
 use keylime_engine::ids::AgentId;
 use keylime_engine::lifecycle::push_restore::StoredAttestation;
+use keylime_engine::verdict::Explanation;
 use parking_lot::Mutex;
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 /// The database.
@@ -30,6 +32,7 @@ struct Tables {
     boot_names: HashMap<i32, String>,
     outbox: Vec<OutboxRow>,
     attestations: BTreeMap<String, BTreeMap<AttestationIndex, Attestation>>,
+    explanations: BTreeMap<String, Arc<[Explanation]>>,
     last_id: i32,
 }
 
@@ -116,6 +119,12 @@ impl Tables {
                         WriteOutcome::Gone { stored_state: row.operational_state }
                     }
                     Some(row) => {
+                        let agent_id = progress.agent_id.as_str().to_owned();
+                        match progress.explanations.clone() {
+                            ExplanationChange::Keep => {}
+                            ExplanationChange::Clear => drop(self.explanations.remove(&agent_id)),
+                            ExplanationChange::Replace(list) => drop(self.explanations.insert(agent_id, list)),
+                        }
                         progress_into(row, *progress);
                         self.outbox.extend(outbox);
                         WriteOutcome::Written
@@ -158,6 +167,7 @@ impl Tables {
             VerifierWrite::Delete { agent_id } => match self.agents.remove(agent_id.as_str()) {
                 Some(_) => {
                     self.attestations.remove(agent_id.as_str());
+                    self.explanations.remove(agent_id.as_str());
                     WriteOutcome::Written
                 }
                 None => WriteOutcome::Gone { stored_state: None },
@@ -407,6 +417,11 @@ impl VerifierStore for MemoryStore {
     async fn delete_boot_policy(&self, name: &str) -> Result<(), PolicyStoreError> {
         self.check()?;
         self.tables.lock().boot.remove(name).map(drop).ok_or(PolicyStoreError::Missing)
+    }
+
+    async fn explanations(&self, agent_id: &str) -> Result<Vec<Explanation>, StoreError> {
+        self.check()?;
+        Ok(self.tables.lock().explanations.get(agent_id).map(|list| list.to_vec()).unwrap_or_default())
     }
 
     async fn outbox_pending(&self, limit: u64) -> Result<Vec<OutboxRow>, StoreError> {

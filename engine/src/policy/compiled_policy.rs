@@ -21,7 +21,6 @@ pub struct CompiledRuntimePolicy {
     pub(crate) device_mapper: Option<DeviceMapperPolicy>,
     ignored_keyrings: Vec<String>,
     excludes: Option<PythonRegex>,
-    exclude_count: usize,
     bad_exclude: Option<BadExclude>,
     verification_keyring: Option<Keyring>,
     generator: i64,
@@ -55,35 +54,11 @@ impl fmt::Display for BadExclude {
     }
 }
 
-/// What a policy holds and what in it can never match.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[allow(missing_docs, reason = "the names say it")]
-pub struct PolicyReport {
-    pub generator: i64,
-    pub log_hash: HashAlgorithm,
-    pub paths: usize,
-    pub digests: usize,
-    pub keyrings: usize,
-    pub buffers: usize,
-    pub excludes: usize,
-    pub ignored_keyrings: usize,
-    pub verification_keys: usize,
-    /// Why the exclude list is ignored, if it is.
-    pub ignored_excludes: Option<BadExclude>,
-    /// Number of list elements that match nothing.
-    pub unmatchable: usize,
-    /// The first of them: table, path, element.
-    pub unmatchable_examples: Vec<(&'static str, String, String)>,
-    pub memory_bytes: usize,
-}
-
-/// Most examples in a report.
-const MAX_EXAMPLES: usize = 20;
-
 impl CompiledRuntimePolicy {
     /// Compiles the stored text of a policy: JSON, an envelope around it (which is not verified again), or nothing.
     ///
-    /// A policy whose exclude list does not compile is taken without it, as Keylime does; the report tells.
+    /// A policy whose exclude list does not compile is taken without it, as Keylime does; [`bad_exclude`](Self::bad_exclude)
+    /// tells.
     ///
     /// # Errors
     /// [`PolicyError`] when the text is no policy or lacks what appraisal needs.
@@ -104,7 +79,6 @@ impl CompiledRuntimePolicy {
             device_mapper: None,
             ignored_keyrings: Vec::new(),
             excludes: None,
-            exclude_count: 0,
             bad_exclude: None,
             verification_keyring: None,
             generator: 1,
@@ -142,42 +116,10 @@ impl CompiledRuntimePolicy {
             + self.verification_keyring.as_ref().map_or(0, Keyring::memory_bytes)
     }
 
-    /// What the policy holds and what in it can never match.
+    /// Why the exclude list is left aside, if it is.
     #[must_use]
-    pub fn report(&self) -> PolicyReport {
-        let tables = [("digests", &self.digests), ("keyrings", &self.keyrings), ("ima-buf", &self.buffers)];
-        let mut unmatchable_examples = Vec::new();
-        for (name, table) in tables {
-            if table.element_counts().1 == 0 {
-                continue;
-            }
-            for (path, list) in table.iter() {
-                let texts = list.iter().filter_map(|element| match element {
-                    super::digest_table::Element::Text(text) => Some(text),
-                    super::digest_table::Element::Digest(_) => None,
-                });
-                unmatchable_examples.extend(texts.map(|text| (name, path.clone(), text.to_owned())));
-                if unmatchable_examples.len() >= MAX_EXAMPLES {
-                    break;
-                }
-            }
-        }
-        unmatchable_examples.truncate(MAX_EXAMPLES);
-        PolicyReport {
-            generator: self.generator,
-            log_hash: self.log_hash,
-            paths: self.digests.len(),
-            digests: self.digests.element_counts().0,
-            keyrings: self.keyrings.len(),
-            buffers: self.buffers.len(),
-            excludes: self.exclude_count,
-            ignored_keyrings: self.ignored_keyrings.len(),
-            verification_keys: self.verification_keyring.as_ref().map_or(0, Keyring::len),
-            ignored_excludes: self.bad_exclude.clone(),
-            unmatchable: tables.iter().map(|(_, table)| table.element_counts().1).sum(),
-            unmatchable_examples,
-            memory_bytes: self.memory_bytes(),
-        }
+    pub fn bad_exclude(&self) -> Option<&BadExclude> {
+        self.bad_exclude.as_ref()
     }
 
     /// Whether the exclude list matches a name.
@@ -219,7 +161,6 @@ impl CompiledRuntimePolicy {
             device_mapper,
             ignored_keyrings: ignored.filter_map(|name| name.as_str().map(str::to_owned)).collect(),
             excludes,
-            exclude_count: patterns.len(),
             bad_exclude,
             verification_keyring,
             generator: document.generator,

@@ -17,8 +17,6 @@ pub struct DigestTable {
     index: HashTable<u32>,
     directories: Directories,
     hasher: FixedState,
-    elements: usize,
-    unmatchable: usize,
 }
 
 /// Directories, up to and with their last slash, by number.
@@ -42,8 +40,6 @@ impl Default for DigestTable {
             index: HashTable::new(),
             directories: Directories::default(),
             hasher: FixedState::with_seed(0x6B65_796C_696D_6531),
-            elements: 0,
-            unmatchable: 0,
         }
     }
 }
@@ -149,21 +145,6 @@ impl DigestTable {
         self.index.is_empty()
     }
 
-    /// Number of list elements, and how many of them can never match.
-    #[must_use]
-    pub fn element_counts(&self) -> (usize, usize) {
-        (self.elements, self.unmatchable)
-    }
-
-    /// Paths with their lists, in no particular order.
-    pub fn iter(&self) -> impl Iterator<Item = (String, DigestList<'_>)> {
-        self.index.iter().map(|offset| {
-            let (number, name, list) = self.record(*offset);
-            let path = [self.directories.get(number), name].concat();
-            (String::from_utf8_lossy(&path).into_owned(), list)
-        })
-    }
-
     /// Bytes on the heap.
     #[must_use]
     pub fn memory_bytes(&self) -> usize {
@@ -196,14 +177,12 @@ impl DigestTable {
     }
 
     fn put_element(&mut self, text: &str) {
-        self.elements += 1;
         let lower_hex = text.len().is_multiple_of(2) && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
         if lower_hex {
             put_number(&mut self.records, text.len());
             // The text was just checked to be pairs of hexadecimal digits.
             let _ = crate::ima::hex_field::decode_into(text.as_bytes(), &mut self.records);
         } else {
-            self.unmatchable += 1;
             put_number(&mut self.records, (text.len() << 1) | 1);
             self.records.extend_from_slice(text.as_bytes());
         }
@@ -319,10 +298,7 @@ mod tests {
         assert!(table.get("/A").is_none());
         assert!(table.get("/b/a").unwrap().contains(&[0x22]) && table.get("a").unwrap().contains(&[0x33]));
         assert!(table.get("/b/").is_none() && table.get("/b").is_none());
-        assert_eq!(table.element_counts(), (7, 2));
-        let mut paths: Vec<String> = table.iter().map(|(path, _)| path).collect();
-        paths.sort_unstable();
-        assert_eq!(paths, ["", "/a", "/b/a", "a"]);
+        assert_eq!(table.len(), 4);
     }
 
     #[test]

@@ -20,5 +20,5 @@ pub mod runtime_policy;
 pub mod schema_check;
 pub mod tpm_policy;
 
-pub use compiled_policy::{CompiledRuntimePolicy, PolicyReport};
+pub use compiled_policy::{BadExclude, CompiledRuntimePolicy};
 pub use runtime_policy::{PolicyError, SignatureRule, VerifiedPolicyText, verify_upload};

@@ -73,7 +73,7 @@ fn own_text(recorded: &str) -> &str {
         "11" => "pcr blob holds no bank sha256",
         "string index out of range" => "quote is empty",
         text if text.starts_with("unpack_from requires a buffer") => {
-            "signature: structure ends after 94 bytes where 256 more were expected"
+            "signature: 256 bytes are needed where 94 are left"
         }
         text if text.starts_with("Quote is not compound!") => "Quote is not compound!",
         text => text,

@@ -121,7 +121,10 @@ async fn a_database_of_keylime_opens_without_any_change_where_none_is_allowed() 
     let mut file = peer_file(Service::Verifier);
     file.options.schema_change = SchemaChange::Forbidden;
     let error = open_error(&file.options).await;
-    assert!(error.contains("missing tables: revocation_outbox, revocation_outbox_deliveries"), "{error}");
+    assert!(
+        error.contains("missing tables: revocation_outbox, revocation_outbox_deliveries, attestation_explanations"),
+        "{error}"
+    );
     assert!(error.contains("auto_migrate_db is off"), "{error}");
 }
 

@@ -4,10 +4,11 @@ use crate::engines::TestDatabase;
 use crate::on_every_engine;
 use keylime_actors::adapters::verifier_store::SqlVerifierStore;
 use keylime_actors::ports::{
-    AgentProgress, AgentRecord, NewBootPolicy, NewRuntimePolicy, OutboxRow, PolicyChoice, PolicyStoreError,
-    VerifierStore as _, VerifierWrite, WriteOutcome,
+    AgentProgress, AgentRecord, ExplanationChange, NewBootPolicy, NewRuntimePolicy, OutboxRow, PolicyChoice,
+    PolicyStoreError, VerifierStore as _, VerifierWrite, WriteOutcome,
 };
 use keylime_engine::ids::AgentId;
+use keylime_engine::verdict::Explanation;
 use keylime_schema::database::Engine;
 use sea_orm::ConnectionTrait as _;
 use serde_json::json;
@@ -20,6 +21,7 @@ on_every_engine!(Verifier;
     progress_spares_what_attestation_does_not_change,
     progress_of_a_stopped_or_deleting_agent_is_dropped_with_its_notices,
     notices_wait_for_every_notifier_in_the_order_of_their_commit,
+    explanations_last_from_a_failure_to_the_next_pass,
     deletion_takes_evidence_along_and_keeps_policies_that_others_use,
     policies_are_created_replaced_and_deleted_by_their_rules,
     a_row_that_cannot_be_stored_is_refused_alone,
@@ -77,6 +79,7 @@ pub fn progress(name: &str, count: i64) -> Box<AgentProgress> {
         tpm_clockinfo: Some(json!({"clock": 4711, "resetcount": 3, "restartcount": 0, "safe": 1})),
         accept_attestations: true,
         consecutive_attestation_failures: 2,
+        explanations: ExplanationChange::Keep,
     })
 }
 
@@ -300,6 +303,45 @@ async fn notices_wait_for_every_notifier_in_the_order_of_their_commit(test: Test
     assert_eq!(store.outbox_pending(10).await.unwrap(), []);
     assert_eq!(count(&test, "revocation_outbox").await, 0);
     assert_eq!(count(&test, "revocation_outbox_deliveries").await, 0);
+}
+
+async fn explanations_last_from_a_failure_to_the_next_pass(test: TestDatabase) {
+    let store = store(&test);
+    store.write(vec![enrol("a"), enrol("b"), enrol("stopped")]).await.unwrap();
+    let explanation = |text: &str| Explanation {
+        event_id: "ima.validation.ima-ng.not_in_allowlist".into(),
+        line: Some(4711),
+        subject: Some("/tmp/größe\u{0}\u{1F600}".into()),
+        expected: vec!["00".into(), "ff".into()],
+        text: text.into(),
+        ..Explanation::default()
+    };
+    let say = |name: &str, change| {
+        let progress = Box::new(AgentProgress { explanations: change, ..*progress(name, 1) });
+        VerifierWrite::Progress { progress, outbox: vec![] }
+    };
+    let fail = |name: &str, list: &[Explanation]| say(name, ExplanationChange::Replace(list.into()));
+    store.write(vec![VerifierWrite::SetState { agent_id: id("stopped"), state: Some(10) }]).await.unwrap();
+    let two = [explanation("one"), explanation("two")];
+    store.write(vec![fail("a", &two[..1]), fail("a", &two), fail("b", &two), fail("stopped", &two)]).await.unwrap();
+    store.write(vec![say("a", ExplanationChange::Keep)]).await.unwrap();
+    assert_eq!(store.explanations("a").await.unwrap(), two);
+    assert_eq!(store.explanations("stopped").await.unwrap(), [], "what was not written is not explained");
+
+    // Longer than what a table holds is cut at a failure.
+    let long = vec![explanation(&"x".repeat(20_000)); 64];
+    store.write(vec![fail("a", &long)]).await.unwrap();
+    let kept = store.explanations("a").await.unwrap();
+    assert!((2..64).contains(&kept.len()) && kept.iter().all(|kept| *kept == long[0]), "{}", kept.len());
+
+    store.write(vec![say("a", ExplanationChange::Clear), VerifierWrite::Delete { agent_id: id("b") }]).await.unwrap();
+    assert_eq!((store.explanations("a").await.unwrap(), count(&test, "attestation_explanations").await), (vec![], 0));
+    // Left behind by a service that does not know the table.
+    let stray = "INSERT INTO attestation_explanations (agent_id, body) VALUES ('c', '[')";
+    test.db.reader().execute_unprepared(stray).await.unwrap();
+    assert_eq!(store.explanations("c").await.unwrap(), []);
+    store.write(vec![enrol("c")]).await.unwrap();
+    assert_eq!(count(&test, "attestation_explanations").await, 0);
 }
 
 async fn deletion_takes_evidence_along_and_keeps_policies_that_others_use(test: TestDatabase) {

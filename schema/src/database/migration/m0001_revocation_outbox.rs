@@ -54,8 +54,8 @@ impl MigrationTrait for Migration {
     }
 }
 
-/// A notice carries the whole failure context, which MySQL's `TEXT` of 64 KiB may not hold.
-fn body_column(backend: DbBackend) -> ColumnDef {
+/// A column `body`. What is kept of a failure carries its whole context, which MySQL's `TEXT` of 64 KiB may not hold.
+pub(super) fn body_column(backend: DbBackend) -> ColumnDef {
     let mut body = ColumnDef::new("body");
     match backend {
         DbBackend::MySql => body.custom("LONGTEXT"),

@@ -8,6 +8,7 @@ mod catalogue;
 mod keylime_head;
 mod m0001_revocation_outbox;
 mod m0002_foreign_key_indexes;
+mod m0003_explanations;
 mod table_definition;
 
 pub use table_definition::{ColumnDefinition, ColumnKind, TableDefinition};
@@ -69,7 +70,11 @@ struct VerifierMigrator;
 #[sea_orm_migration::async_trait::async_trait]
 impl MigratorTrait for VerifierMigrator {
     fn migrations() -> Vec<Box<dyn MigrationTrait>> {
-        vec![Box::new(m0001_revocation_outbox::Migration), Box::new(m0002_foreign_key_indexes::Migration)]
+        vec![
+            Box::new(m0001_revocation_outbox::Migration),
+            Box::new(m0002_foreign_key_indexes::Migration),
+            Box::new(m0003_explanations::Migration),
+        ]
     }
 
     fn migration_table_name() -> DynIden {
@@ -128,11 +133,9 @@ async fn prepare_locked(
         (Service::Registrar, _) => Ok(()),
         (Service::Verifier, SchemaChange::Allowed) => Ok(VerifierMigrator::up(db, None).await?),
         (Service::Verifier, SchemaChange::Forbidden) => {
-            let absent: Vec<String> = m0001_revocation_outbox::TABLES
-                .iter()
-                .filter(|table| !present.contains(**table))
-                .map(|table| (*table).to_owned())
-                .collect();
+            let own = m0001_revocation_outbox::TABLES.iter().chain(m0003_explanations::TABLES);
+            let absent: Vec<String> =
+                own.filter(|table| !present.contains(**table)).map(|table| (*table).to_owned()).collect();
             if absent.is_empty() { Ok(()) } else { Err(MigrationError::Missing(absent)) }
         }
     }

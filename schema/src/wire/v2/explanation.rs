@@ -16,7 +16,7 @@ pub struct ExplanationReply {
     pub last_event_id: Option<String>,
     /// Severity of that failure.
     pub severity_level: Option<u8>,
-    /// Failures of the last attestation that this verifier judged since it started, at most 64.
+    /// Failures of the last attestation, at most 64.
     pub failures: Vec<ExplainedFailure>,
     /// The same in short, and trouble on the way to the agent.
     pub details: Vec<String>,
@@ -46,6 +46,13 @@ pub struct ExplainedFailure {
 impl From<Explanation> for ExplainedFailure {
     fn from(explanation: Explanation) -> Self {
         let Explanation { event_id, line, subject, policy_entry, found, expected, text, remedy } = explanation;
+        Self { event_id, line, subject, policy_entry, found, expected, text, remedy }
+    }
+}
+
+impl From<ExplainedFailure> for Explanation {
+    fn from(failure: ExplainedFailure) -> Self {
+        let ExplainedFailure { event_id, line, subject, policy_entry, found, expected, text, remedy } = failure;
         Self { event_id, line, subject, policy_entry, found, expected, text, remedy }
     }
 }
