@@ -1,6 +1,7 @@
-//! Fleet simulator, software TPM and criterion benches.
+//! Fleet simulator, costs of the operator's tools, software TPM and criterion benches.
 
 pub mod fleet;
 pub mod push_machine;
+pub mod tools;
 
 pub use keylime_soft_tpm as soft_tpm;
