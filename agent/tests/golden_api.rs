@@ -64,6 +64,10 @@ impl Tpm for PaperTpm {
         })
     }
 
+    fn extend(&mut self, _: u8, _: HashAlgorithm, _: &Digest) -> Result<(), TpmError> {
+        Ok(())
+    }
+
     fn prove_device_identity(&mut self, _: &DeviceIdentityRequest) -> Result<DeviceIdentity, TpmError> {
         Err(TpmError::KeyNotLoaded("device identity key"))
     }
@@ -95,10 +99,13 @@ fn state(directory: &Path) -> AgentState {
         subscription: None,
     }
     .start();
+    let tpm = TpmOwner::start(|| Ok(PaperTpm)).unwrap().handle();
     let payload_queue = PayloadWorker {
         secure: directory.to_owned(),
         settings: settings.payload.clone(),
         revocations: revocation_queue.clone(),
+        tpm: tpm.clone(),
+        bank: HashAlgorithm::Sha256,
     }
     .start();
     let agent_id = AgentId::parse(captured["agent_id"].as_str().unwrap()).unwrap();
@@ -108,7 +115,7 @@ fn state(directory: &Path) -> AgentState {
         derivation: Mutex::new(KeyDerivation::new(agent_id.as_str())),
         agent_id,
         api_versions: ApiVersion::PULL.to_vec(),
-        tpm: TpmOwner::start(|| Ok(PaperTpm)).unwrap().handle(),
+        tpm,
         ak_handle: 1_078_035_601,
         hash: HashAlgorithm::Sha256,
         encryption: KeyAlgorithm::Rsa2048,

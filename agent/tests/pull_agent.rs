@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use keylime_engine::algorithm::HashAlgorithm;
+use keylime_engine::algorithm::{Digest, HashAlgorithm};
 use keylime_engine::identity::attestation_key::AttestationKey;
 use keylime_engine::identity::credential_challenge::{
     CHALLENGE_ENTROPY_BYTES, CredentialChallenge, SEAL_ENTROPY_BYTES,
@@ -16,7 +16,8 @@ use keylime_engine::identity::credential_challenge::{
 use keylime_engine::identity::endorsement_key::EndorsementKey;
 use keylime_engine::ids::AgentId;
 use keylime_engine::tpm::data_pcr::extended_once;
-use keylime_engine::tpm::quote::{ExpectedNonce, QuoteEncoding, QuoteExpectation, QuoteParts, verify};
+use keylime_engine::tpm::quote::{ExpectedNonce, Quote, QuoteEncoding, QuoteExpectation, QuoteParts, verify};
+use keylime_engine::tpm::verified::Verified;
 use keylime_harness::child::Guarded;
 use keylime_harness::ports;
 use keylime_harness::swtpm::{Manufacture, SoftwareTpm};
@@ -186,14 +187,23 @@ impl Place {
 
     /// Lets the verification core check a quote, and answers its PCRs.
     fn check(&self, results: &Value, public_key: &str) -> Vec<u8> {
+        let quote = self.verified(results);
+        let bound = extended_once(HashAlgorithm::Sha256, public_key.as_bytes());
+        assert_eq!(quote.pcrs.get(16), Some(&bound));
+        quote.pcrs.iter().map(|(index, _)| index).collect()
+    }
+
+    /// The value of a PCR in a quote.
+    fn pcr(&self, results: &Value, index: u8) -> Option<Digest> {
+        self.verified(results).pcrs.get(index).cloned()
+    }
+
+    fn verified(&self, results: &Value) -> Verified<Quote> {
         let registration = self.registrations.0.lock().unwrap();
         let ak = AttestationKey::from_base64(registration.body["aik_tpm"].as_str().unwrap()).unwrap();
         let parts = QuoteParts::decode(results["quote"].as_str().unwrap(), QuoteEncoding::Plain).unwrap();
         let expected = QuoteExpectation { nonce: ExpectedNonce::Text(NONCE), hash_alg: "sha256" };
-        let quote = verify(&parts, &ak, &expected).unwrap();
-        let bound = extended_once(HashAlgorithm::Sha256, public_key.as_bytes());
-        assert_eq!(quote.pcrs.get(16), Some(&bound));
-        quote.pcrs.iter().map(|(index, _)| index).collect()
+        verify(&parts, &ak, &expected).unwrap()
     }
 }
 
@@ -252,7 +262,7 @@ async fn registers_quotes_and_keeps_its_keys() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn delivers_key_and_payload() {
     let place = Place::prepare().await;
-    let agent = place.start(&[]);
+    let agent = place.start(&[("MEASURE_PAYLOAD_PCR", "23")]);
     let client = place.client();
     let public_key = place.get(&client, "/keys/pubkey").await["pubkey"].as_str().unwrap().to_owned();
 
@@ -263,7 +273,8 @@ async fn delivers_key_and_payload() {
         hex::encode(aws_lc_rs::hmac::sign(&key, data))
     };
     let script = "#!/bin/sh\ncp derived_tci_key ../../ran\n";
-    let payload = keylime_pki::payload_cipher::seal(&k, &zip(&[("autorun.sh", script), ("data", "x")])).unwrap();
+    let plaintext = zip(&[("autorun.sh", script), ("data", "x")]);
+    let payload = keylime_pki::payload_cipher::seal(&k, &plaintext).unwrap();
     let post = async |path: &str, body: Value| {
         let url = format!("https://127.0.0.1:{}/v2.6{path}", place.port);
         let answer: Value = client.post(url).json(&body).send().await.unwrap().json().await.unwrap();
@@ -281,6 +292,10 @@ async fn delivers_key_and_payload() {
     wait_for(&place.path("ran"));
     assert_eq!(std::fs::read(place.path("ran")).unwrap(), k, "{}", agent.output());
     assert_eq!(std::fs::read(place.path("secure/unzipped/data")).unwrap(), b"x");
+    let quote = place.get(&client, &format!("/quotes/identity?nonce={NONCE}")).await;
+    assert_eq!(place.check(&quote, &public_key), [16]);
+    let quote = place.get(&client, &format!("/quotes/integrity?nonce={NONCE}&mask=0x800000&partial=1")).await;
+    assert_eq!(place.pcr(&quote, 23), Some(extended_once(HashAlgorithm::Sha256, &plaintext)), "{}", agent.output());
 }
 
 /// Who knows an agent's id and its public key can make both key shares and a payload that runs as root.

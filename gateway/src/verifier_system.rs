@@ -2,7 +2,8 @@
 
 use crate::boot_policies;
 use crate::configuration::{
-    Mode, PushConfiguration, RevocationConfiguration, TrustedAuthorities, VerifierConfiguration,
+    AmqpTlsConfiguration, ClientCertificate, Mode, PushConfiguration, RevocationConfiguration, TrustedAuthorities,
+    VerifierConfiguration,
 };
 use crate::startup::StartError;
 use crate::tls::{TlsPaths, TlsSetupError, refuse_exposed};
@@ -158,19 +159,12 @@ struct ClientSide<'c> {
     paths: &'c TlsPaths,
     /// Certificates of `trusted_server_ca`; none when it is `all`.
     authorities: Vec<CertificateDer<'static>>,
-    /// The same as text.
-    authorities_pem: String,
 }
 
 impl<'c> ClientSide<'c> {
     fn load(configuration: &'c VerifierConfiguration, paths: &'c TlsPaths) -> Result<Self, StartError> {
-        let mut side = Self { configuration, paths, authorities: Vec::new(), authorities_pem: String::new() };
-        for file in paths.authorities(&configuration.trusted_server_ca).into_iter().flatten() {
-            side.authorities.extend(tls::load_certificates(&file).map_err(tls_error)?);
-            let text = std::fs::read_to_string(&file);
-            side.authorities_pem.push_str(&text.map_err(StartError::system(file.display().to_string()))?);
-        }
-        Ok(side)
+        let authorities = certificates(paths, &configuration.trusted_server_ca)?;
+        Ok(Self { configuration, paths, authorities })
     }
 
     /// The client certificate, when agents are to see one.
@@ -178,11 +172,33 @@ impl<'c> ClientSide<'c> {
         if !self.configuration.enable_agent_mtls {
             return Ok(None);
         }
+        self.own_identity().map(Some)
+    }
+
+    fn own_identity(&self) -> Result<Identity, StartError> {
         let certificate = self.paths.file(self.configuration.client_cert.as_deref(), "client-cert.crt");
         let key = self.paths.file(self.configuration.client_key.as_deref(), "client-private.pem");
-        refuse_exposed(&key)?;
-        let password = self.configuration.client_key_password.as_deref();
-        tls::load_identity(&certificate, &key, password).map(Some).map_err(tls_error)
+        load_guarded(&certificate, &key, self.configuration.client_key_password.as_deref())
+    }
+
+    /// Whose certificates a broker may have.
+    fn broker_authorities(&self, tls: &AmqpTlsConfiguration) -> Result<Vec<CertificateDer<'static>>, StartError> {
+        match &tls.trusted_server_ca {
+            TrustedAuthorities::Default | TrustedAuthorities::All => Ok(self.authorities.clone()),
+            TrustedAuthorities::Files(_) => certificates(self.paths, &tls.trusted_server_ca),
+        }
+    }
+
+    /// What a broker is shown.
+    fn broker_identity(&self, tls: &AmqpTlsConfiguration) -> Result<Option<Identity>, StartError> {
+        match &tls.client_certificate {
+            ClientCertificate::None => Ok(None),
+            ClientCertificate::OfVerifier => self.own_identity().map(Some),
+            ClientCertificate::Files { certificate, key } => {
+                let file = |name: &Path| self.paths.file(Some(name), "");
+                load_guarded(&file(certificate), &file(key), tls.client_key_password.as_deref()).map(Some)
+            }
+        }
     }
 
     fn trust(&self) -> ServerTrust {
@@ -225,7 +241,10 @@ fn webhook(
 
 fn amqp(revocations: &RevocationConfiguration, uuid: &str, client: &ClientSide<'_>) -> Result<Amqp, StartError> {
     let mut options = AmqpOptions::new(revocations.amqp_url.as_str(), uuid);
-    options.ca_pem = Some(client.authorities_pem.clone()).filter(|pem| !pem.is_empty());
+    if options.uses_tls() {
+        options.authorities = client.broker_authorities(&revocations.amqp_tls)?;
+        options.identity = client.broker_identity(&revocations.amqp_tls)?;
+    }
     Amqp::new(options).map_err(|error| StartError::Other(error.to_string()))
 }
 
@@ -234,6 +253,18 @@ async fn zeromq(revocations: &RevocationConfiguration) -> Result<ZeroMq, StartEr
     // Bound before the first notice, so that subscribers that are waiting miss none.
     notifier.bind().await.map_err(StartError::Other)?;
     Ok(notifier)
+}
+
+fn certificates(paths: &TlsPaths, trusted: &TrustedAuthorities) -> Result<Vec<CertificateDer<'static>>, StartError> {
+    let files = paths.authorities(trusted).into_iter().flatten();
+    let read: Vec<_> = files.map(|file| tls::load_certificates(&file).map_err(tls_error)).collect::<Result<_, _>>()?;
+    Ok(read.into_iter().flatten().collect())
+}
+
+/// Reads a certificate and its key, unless everybody can read the key.
+fn load_guarded(certificate: &Path, key: &Path, password: Option<&str>) -> Result<Identity, StartError> {
+    refuse_exposed(key)?;
+    tls::load_identity(certificate, key, password).map_err(tls_error)
 }
 
 fn tls_error(error: tls::TlsError) -> StartError {

@@ -126,7 +126,7 @@ fn authorities(trusted: &TrustedAuthorities) -> String {
 }
 
 fn verifier_entries() -> Vec<Entry<VerifierConfiguration>> {
-    use Effect::{Nothing, Shows};
+    use Effect::{Nothing, Refused, Shows};
     let mut entries = shared("verifier", shared_parts!(VerifierConfiguration));
     let of_verifier: Vec<(&str, Effect<VerifierConfiguration>)> = vec![
         ("uuid", Shows("v2", |c| c.uuid.clone(), "v2")),
@@ -189,6 +189,16 @@ fn verifier_entries() -> Vec<Entry<VerifierConfiguration>> {
         ("zmq_port", Shows("18992", |c| text(c.revocations.zmq_port), "18992")),
         ("webhook_url", Shows("http://h", |c| c.revocations.webhook_url.clone(), "http://h")),
         ("amqp_url", Shows("amqp://h", |c| c.revocations.amqp_url.clone(), "amqp://h")),
+        (
+            "amqp_trusted_server_ca",
+            Shows("['a.crt']", |c| authorities(&c.revocations.amqp_tls.trusted_server_ca), "[\"a.crt\"]"),
+        ),
+        ("amqp_client_cert", Shows("default", |c| text(&c.revocations.amqp_tls.client_certificate), "OfVerifier")),
+        ("amqp_client_key", Refused("k.pem")),
+        (
+            "amqp_client_key_password",
+            Shows("secret", |c| text(&c.revocations.amqp_tls.client_key_password), "Some(\"secret\")"),
+        ),
     ];
     entries.extend(of_revocations.into_iter().map(|(option, effect)| ("revocations", option, effect)));
     entries

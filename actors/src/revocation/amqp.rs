@@ -9,10 +9,12 @@ use super::notifier::{Delivery, Notifier};
 use super::routing::{EXCHANGE, cloud_event_headers, routing_key};
 use crate::ports::OutboxRow;
 use async_trait::async_trait;
+use keylime_pki::tls::Identity;
 use lapin::options::BasicPublishOptions;
 use lapin::types::{AMQPValue, FieldTable, LongString};
 use lapin::uri::AMQPUri;
 use lapin::{BasicProperties, Confirmation};
+use rustls_pki_types::CertificateDer;
 use std::fmt;
 use std::time::Duration;
 
@@ -21,10 +23,10 @@ use std::time::Duration;
 pub struct AmqpOptions {
     /// `amqp_url`; holds the password.
     pub url: String,
-    /// PEM of the authorities that the broker's certificate is checked with, beside the system's.
-    pub ca_pem: Option<String>,
-    /// PEM of a client certificate and of its PKCS #8 key.
-    pub identity: Option<(Vec<u8>, Vec<u8>)>,
+    /// Whom the broker's certificate has to come from; with none, no broker is believed.
+    pub authorities: Vec<CertificateDer<'static>>,
+    /// The certificate and key that a broker who asks for one is shown.
+    pub identity: Option<Identity>,
     /// CloudEvents source: which verifier speaks.
     pub source: String,
     /// Messages under way at one time.
@@ -39,12 +41,18 @@ impl AmqpOptions {
     pub fn new(url: impl Into<String>, verifier_id: &str) -> Self {
         Self {
             url: url.into(),
-            ca_pem: None,
+            authorities: Vec::new(),
             identity: None,
             source: format!("/keylime/verifier/{verifier_id}"),
             window: 512,
             confirm_timeout: Duration::from_secs(30),
         }
+    }
+
+    /// Whether the URL asks for TLS.
+    #[must_use]
+    pub fn uses_tls(&self) -> bool {
+        self.url.starts_with("amqps:")
     }
 }
 
@@ -78,7 +86,7 @@ impl Amqp {
     pub fn new(options: AmqpOptions) -> Result<Self, InvalidAmqpUrl> {
         let uri: AMQPUri = options.url.parse().map_err(InvalidAmqpUrl)?;
         Ok(Self {
-            connection: BrokerConnection::new(uri, options.ca_pem, options.identity),
+            connection: BrokerConnection::new(uri, &options.authorities, options.identity.as_ref()),
             source: options.source,
             window: options.window,
             confirm_timeout: options.confirm_timeout,

@@ -1,11 +1,15 @@
 //! One connection to RabbitMQ with one channel in confirm mode, opened when it is needed and dropped when it fails.
 
 use super::routing::EXCHANGE;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use keylime_pki::tls::Identity;
 use lapin::options::{ConfirmSelectOptions, ExchangeDeclareOptions};
 use lapin::tcp::{OwnedIdentity, OwnedTLSConfig};
 use lapin::types::FieldTable;
 use lapin::uri::AMQPUri;
 use lapin::{Channel, Connection, ConnectionProperties, ExchangeKind};
+use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use std::time::Duration;
 use tokio::sync::Mutex;
 
@@ -24,11 +28,14 @@ struct Open {
 }
 
 impl BrokerConnection {
-    pub(super) fn new(uri: AMQPUri, ca_pem: Option<String>, identity: Option<(Vec<u8>, Vec<u8>)>) -> Self {
-        let identity = identity.map(|(pem, key)| OwnedIdentity::PKCS8 { pem, key });
+    pub(super) fn new(uri: AMQPUri, authorities: &[CertificateDer<'_>], identity: Option<&Identity>) -> Self {
+        let identity = identity.map(|identity| OwnedIdentity::PKCS8 {
+            pem: certificates_pem(&identity.certs).into_bytes(),
+            key: key_pem(&identity.key).into_bytes(),
+        });
         Self {
             uri,
-            tls: OwnedTLSConfig { identity, cert_chain: ca_pem },
+            tls: OwnedTLSConfig { identity, cert_chain: Some(certificates_pem(authorities)) },
             open: Mutex::new(None),
             opened: std::sync::atomic::AtomicU64::new(0),
         }
@@ -79,3 +86,52 @@ impl BrokerConnection {
 
 /// Longest time to connect, negotiate and declare.
 const OPEN_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// The client of the broker takes its files as text.
+fn certificates_pem(certificates: &[CertificateDer<'_>]) -> String {
+    certificates.iter().map(|certificate| armour("CERTIFICATE", certificate)).collect()
+}
+
+fn key_pem(key: &PrivateKeyDer<'_>) -> String {
+    let label = match key {
+        PrivateKeyDer::Pkcs1(_) => "RSA PRIVATE KEY",
+        PrivateKeyDer::Sec1(_) => "EC PRIVATE KEY",
+        // Everything else is PKCS #8, which says itself what it is.
+        _ => "PRIVATE KEY",
+    };
+    armour(label, key.secret_der())
+}
+
+/// RFC 7468 §2: lines of 64 characters between labels.
+fn armour(label: &str, der: &[u8]) -> String {
+    let body = STANDARD.encode(der);
+    let mut text = format!("-----BEGIN {label}-----\n");
+    let mut rest = body.as_str();
+    while !rest.is_empty() {
+        let (line, after) = rest.split_at(rest.len().min(64));
+        text.push_str(line);
+        text.push('\n');
+        rest = after;
+    }
+    text.push_str(&format!("-----END {label}-----\n"));
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rustls_pki_types::pem::PemObject as _;
+
+    #[test]
+    fn what_is_armoured_is_read_back() {
+        for length in [0, 1, 47, 48, 49, 500] {
+            let der = vec![0xA5; length];
+            let text = certificates_pem(&[CertificateDer::from(der.clone())]).repeat(2);
+            let read: Vec<CertificateDer<'_>> =
+                CertificateDer::pem_slice_iter(text.as_bytes()).collect::<Result<_, _>>().unwrap();
+            assert!(read.len() == 2 && read.iter().all(|certificate| certificate.as_ref() == der), "{length}");
+        }
+        let key = PrivateKeyDer::Sec1(vec![7; 100].into());
+        assert_eq!(PrivateKeyDer::from_pem_slice(key_pem(&key).as_bytes()).unwrap(), key);
+    }
+}

@@ -12,6 +12,7 @@ use crate::configuration::device_identity_settings::DeviceIdentitySettings;
 use crate::configuration::layers::{Environment, Layers};
 use crate::configuration::list_syntax::parse_list;
 use crate::configuration::value::Value;
+use crate::tpm::pcr::{DATA_PCR, IMA_PCR, PCR_COUNT};
 use crate::tpm::{KeyAlgorithm, SigningAlgorithm};
 
 /// The agent id when none is configured.
@@ -109,6 +110,8 @@ pub struct PayloadSettings {
     pub payload_script: String,
     /// Whether payloads are run although the server speaks plain HTTP.
     pub enable_insecure_payload: bool,
+    /// PCR that each payload is measured into before it is unpacked.
+    pub measured_pcr: Option<u8>,
 }
 
 /// Options of revocation notices.
@@ -261,7 +264,16 @@ fn payload_settings(layers: &Layers) -> Result<PayloadSettings, ConfigurationErr
         extract_payload_zip: layers.boolean("extract_payload_zip", true)?,
         payload_script: file_name(layers, "payload_script", "autorun.sh")?,
         enable_insecure_payload: layers.boolean("enable_insecure_payload", false)?,
+        measured_pcr: named(layers, "measure_payload_pcr", "-1", measured_pcr)?,
     })
+}
+
+/// `-1` is none. IMA has one PCR for itself and the binding of data another; a payload would make their quotes fail.
+fn measured_pcr(text: &str) -> Option<Option<u8>> {
+    match text.trim() {
+        "" | "-1" => Some(None),
+        number => number.parse().ok().filter(|pcr| *pcr < PCR_COUNT && ![IMA_PCR, DATA_PCR].contains(pcr)).map(Some),
+    }
 }
 
 fn revocation_settings(layers: &Layers, base: &Path) -> Result<RevocationSettings, ConfigurationError> {

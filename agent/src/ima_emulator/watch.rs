@@ -11,9 +11,8 @@ use tss_esapi::handles::PcrHandle;
 use crate::ima_emulator::position::{InvalidEntry, extension, locate};
 use crate::tpm::TpmError;
 use crate::tpm::esapi::EsapiTpm;
+use crate::tpm::pcr::IMA_PCR;
 
-/// The PCR the kernel extends.
-const IMA_PCR: u8 = 10;
 /// Largest list read, in bytes.
 const MAX_LIST_BYTES: u64 = 256 << 20;
 

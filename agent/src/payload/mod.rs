@@ -28,6 +28,9 @@ pub enum PayloadError {
     /// It is not a zip file, or one that is refused.
     #[error("cannot unpack the payload: {0}")]
     Unpack(#[from] unpack::UnpackError),
+    /// It could not be measured.
+    #[error("cannot measure the payload: {0}")]
+    Measurement(#[from] crate::tpm::TpmError),
     /// The work was abandoned.
     #[error("payload worker was stopped")]
     Stopped,

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use keylime_pki::payload_cipher;
 
 use crate::configuration::settings::PayloadSettings;
-use crate::key_derivation::Derived;
+use crate::key_derivation::{Derived, SymmetricKey};
 use crate::payload::PayloadError;
 use crate::payload::unpack::unpack;
 
@@ -17,25 +17,36 @@ pub const UNZIPPED: &str = "unzipped";
 /// File of the payload that lists its revocation actions.
 pub const ACTION_LIST: &str = "action_list";
 
-/// Decrypts and unpacks; answers the script to run, if the payload has it.
+/// Decrypts a payload.
+///
+/// # Errors
+/// The key does not open it.
+pub fn decrypt(derived: &Derived) -> Result<Vec<u8>, PayloadError> {
+    let sealed = derived.payload.as_deref().unwrap_or_default();
+    Ok(payload_cipher::open(derived.key.as_bytes(), sealed.as_bytes())?)
+}
+
+/// Writes and unpacks a decrypted payload; answers the script to run, if the payload has it.
 ///
 /// # Errors
 /// See [`PayloadError`].
-pub fn lay_out(secure: &Path, settings: &PayloadSettings, derived: &Derived) -> Result<Option<PathBuf>, PayloadError> {
+pub fn lay_out(
+    secure: &Path,
+    settings: &PayloadSettings,
+    key: &SymmetricKey,
+    plaintext: &[u8],
+) -> Result<Option<PathBuf>, PayloadError> {
     for (option, name) in [("enc_keyname", &settings.enc_keyname), ("dec_payload_file", &settings.dec_payload_file)] {
         if name.is_empty() {
             return Err(PayloadError::NoName(option));
         }
     }
-    let sealed = derived.payload.as_deref().unwrap_or_default();
-    let plaintext = payload_cipher::open(derived.key.as_bytes(), sealed.as_bytes())?;
-
     let directory = secure.join(UNZIPPED);
     recreate(&directory)?;
-    write(&directory.join(&settings.enc_keyname), derived.key.as_bytes())?;
-    write(&directory.join(&settings.dec_payload_file), &plaintext)?;
+    write(&directory.join(&settings.enc_keyname), key.as_bytes())?;
+    write(&directory.join(&settings.dec_payload_file), plaintext)?;
     if settings.extract_payload_zip {
-        unpack(&plaintext, &directory)?;
+        unpack(plaintext, &directory)?;
     }
     make_actions_executable(&directory)?;
     let script = directory.join(&settings.payload_script);
@@ -113,8 +124,6 @@ fn make_executable(path: &Path) -> Result<(), PayloadError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::key_derivation::SymmetricKey;
-
     fn settings() -> PayloadSettings {
         PayloadSettings {
             secure_size: "1m".to_owned(),
@@ -123,6 +132,7 @@ mod tests {
             extract_payload_zip: true,
             payload_script: "autorun.sh".to_owned(),
             enable_insecure_payload: false,
+            measured_pcr: None,
         }
     }
 
@@ -141,7 +151,8 @@ mod tests {
     fn a_captured_payload_is_laid_out() {
         let (captured, derived) = captured();
         let secure = tempfile::tempdir().unwrap();
-        lay_out(secure.path(), &settings(), &derived).unwrap();
+        let plaintext = decrypt(&derived).unwrap();
+        lay_out(secure.path(), &settings(), &derived.key, &plaintext).unwrap();
         let directory = secure.path().join(UNZIPPED);
         for entry in captured["zip_entries"].as_array().unwrap() {
             let name = entry.as_str().or_else(|| entry["name"].as_str()).unwrap();
@@ -149,16 +160,14 @@ mod tests {
         }
         assert_eq!(fs::read(directory.join("derived_tci_key")).unwrap(), derived.key.as_bytes());
         // A second payload replaces the first.
-        lay_out(secure.path(), &settings(), &derived).unwrap();
+        lay_out(secure.path(), &settings(), &derived.key, &plaintext).unwrap();
     }
 
     #[test]
-    fn nothing_is_written_with_a_wrong_key() {
+    fn a_wrong_key_opens_nothing() {
         let (_, mut derived) = captured();
         derived.key = SymmetricKey::new(vec![1; 32]).unwrap();
-        let secure = tempfile::tempdir().unwrap();
-        assert!(matches!(lay_out(secure.path(), &settings(), &derived), Err(PayloadError::Cipher(_))));
-        assert!(!secure.path().join(UNZIPPED).exists());
+        assert!(matches!(decrypt(&derived), Err(PayloadError::Cipher(_))));
     }
 
     #[tokio::test]

@@ -3,12 +3,14 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use keylime_engine::algorithm::HashAlgorithm;
 use tokio::sync::mpsc;
 
 use crate::configuration::settings::PayloadSettings;
 use crate::key_derivation::Derived;
 use crate::payload::{PayloadError, run};
 use crate::revocation::worker::RevocationQueue;
+use crate::tpm::TpmHandle;
 
 /// Payloads that may wait while one runs.
 const QUEUE_LENGTH: usize = 2;
@@ -42,6 +44,10 @@ pub struct PayloadWorker {
     pub settings: PayloadSettings,
     /// Who loads the certificate.
     pub revocations: RevocationQueue,
+    /// Where payloads are measured, if they are.
+    pub tpm: TpmHandle,
+    /// The PCR bank they are measured into.
+    pub bank: HashAlgorithm,
 }
 
 impl PayloadWorker {
@@ -61,10 +67,16 @@ impl PayloadWorker {
     }
 
     async fn process(self: Arc<Self>, derived: Derived) -> Result<(), PayloadError> {
+        let plaintext = run::decrypt(&derived)?;
+        if let Some(pcr) = self.settings.measured_pcr {
+            // Before anything of it is there to be run.
+            let (bank, digest) = (self.bank, self.bank.digest(&[&plaintext]));
+            self.tpm.run(move |tpm| tpm.extend(pcr, bank, &digest)).await?;
+            tracing::info!(target: "keylime.agent", pcr, "payload measured");
+        }
         let worker = Arc::clone(&self);
-        let script = tokio::task::spawn_blocking(move || run::lay_out(&worker.secure, &worker.settings, &derived))
-            .await
-            .map_err(|_| PayloadError::Stopped)??;
+        let lay_out = move || run::lay_out(&worker.secure, &worker.settings, &derived.key, &plaintext);
+        let script = tokio::task::spawn_blocking(lay_out).await.map_err(|_| PayloadError::Stopped)??;
         if let Some(script) = script {
             run::run_script(&script).await?;
         }

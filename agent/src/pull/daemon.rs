@@ -216,8 +216,14 @@ fn start_workers(
     }
     .start();
     let may_run = settings.keys.enable_agent_mtls || settings.payload.enable_insecure_payload;
-    let payload_queue =
-        PayloadWorker { secure, settings: settings.payload, revocations: revocation_queue.clone() }.start();
+    let payload_queue = PayloadWorker {
+        secure,
+        settings: settings.payload,
+        revocations: revocation_queue.clone(),
+        tpm: tpm.clone(),
+        bank: settings.tpm.hash,
+    }
+    .start();
     AgentState {
         derivation: Mutex::new(KeyDerivation::new(agent_id.as_str())),
         agent_id,

@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use keylime_engine::algorithm::{Digest, HashAlgorithm};
 use tss_esapi::constants::CapabilityType;
-use tss_esapi::handles::{KeyHandle, ObjectHandle};
+use tss_esapi::handles::{KeyHandle, ObjectHandle, PcrHandle};
 use tss_esapi::interface_types::algorithm::HashingAlgorithm;
 use tss_esapi::structures::{Auth, CapabilityData};
 use tss_esapi::{Context, TctiNameConf};
@@ -114,6 +114,14 @@ impl Tpm for EsapiTpm {
 
     fn activate_credential(&mut self, blob: &CredentialBlob) -> Result<Vec<u8>, TpmError> {
         self.activate(blob)
+    }
+
+    fn extend(&mut self, pcr: u8, bank: HashAlgorithm, digest: &Digest) -> Result<(), TpmError> {
+        let handle = PcrHandle::try_from(u32::from(pcr)).map_err(TpmError::command("select pcrs"))?;
+        if !self.allocated_banks()?.contains(&bank) {
+            return Err(self.bank_not_allocated(bank));
+        }
+        self.extend_pcr(handle, bank, digest)
     }
 
     fn release_endorsement_key(&mut self) -> Result<(), TpmError> {

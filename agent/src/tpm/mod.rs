@@ -79,6 +79,12 @@ pub trait Tpm {
     /// # Errors
     /// No attestation key is loaded, there is no such template or handle, or the TPM refused.
     fn prove_device_identity(&mut self, request: &DeviceIdentityRequest) -> Result<DeviceIdentity, TpmError>;
+
+    /// Extends a PCR in one bank.
+    ///
+    /// # Errors
+    /// There is no such PCR, the bank is not allocated, or the TPM refused.
+    fn extend(&mut self, pcr: u8, bank: HashAlgorithm, digest: &Digest) -> Result<(), TpmError>;
 }
 
 /// What TPM2_Certify answers.

@@ -9,6 +9,8 @@ use crate::tpm::{Tpm as _, TpmError};
 
 /// PCRs a TPM for the PC has.
 pub const PCR_COUNT: u8 = 24;
+/// The PCR the kernel extends with its list of measured files.
+pub const IMA_PCR: u8 = 10;
 /// The resettable PCR that binds the payload key to a quote.
 pub const DATA_PCR: u8 = 16;
 /// Values TPM2_PCR_Read returns at once.

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use aws_lc_rs::encoding::{AsDer as _, Pkcs8V1Der};
 use aws_lc_rs::rsa::KeySize;
 use aws_lc_rs::signature::RsaKeyPair;
-use keylime_engine::algorithm::HashAlgorithm;
+use keylime_engine::algorithm::{Digest, HashAlgorithm};
 use keylime_engine::ima::measurement_list::EntryReader;
 use keylime_engine::tpm::pcr_mask::PcrMask;
 use keylime_engine::tpm::signature::SignatureScheme;
@@ -21,6 +21,7 @@ use crate::measurement_logs::MeasurementLogs;
 use crate::private_file;
 use crate::tpm::credential_blob::CredentialBlob;
 use crate::tpm::device_identity::{DeviceIdentity, DeviceIdentityRequest};
+use crate::tpm::pcr::IMA_PCR;
 use crate::tpm::{
     AttestationKey, AttestationKeyRequest, Certification, EndorsementKey, EndorsementKeyRequest, KeyAlgorithm,
     KeyOrigin, Quote, QuoteRequest, SigningAlgorithm, StoredKey, Tpm, TpmError,
@@ -28,8 +29,6 @@ use crate::tpm::{
 
 /// The banks it has.
 const BANKS: [HashAlgorithm; 2] = [HashAlgorithm::Sha256, HashAlgorithm::Sha384];
-/// The PCR the kernel extends with its list.
-const IMA_PCR: u8 = 10;
 /// File that keeps the seed of the endorsement key.
 const SEED_FILE: &str = "software_tpm_seed";
 
@@ -195,6 +194,11 @@ impl Tpm for SoftwareTpm {
         self.follow_ima_list()?;
         let (attestation, pcrs) = self.loaded()?.tpm.quote(request.bank, mask, &request.qualifying_data)?;
         Ok(Quote { attest: attestation.attest, signature: attestation.signature, pcrs })
+    }
+
+    fn extend(&mut self, _: u8, bank: HashAlgorithm, _: &Digest) -> Result<(), TpmError> {
+        // Only the pull agent measures payloads, and it has no use for a TPM that is none.
+        Err(TpmError::BankNotAllocated { bank, allocated: String::new() })
     }
 
     fn prove_device_identity(&mut self, _: &DeviceIdentityRequest) -> Result<DeviceIdentity, TpmError> {

@@ -70,9 +70,34 @@ fn descends(all: &HashMap<u32, Stat>, mut pid: u32, root: u32) -> bool {
     false
 }
 
+/// The largest resident memory since [`reset_peak_of_tree`], in bytes, summed over a process and its descendants.
+///
+/// # Errors
+/// `/proc` cannot be read.
+pub fn peak_of_tree(root: u32) -> io::Result<u64> {
+    Ok(tree(root)?.into_iter().filter_map(|pid| memory(pid, "VmHWM:")).sum())
+}
+
+/// Lets the largest resident memory begin anew at what is resident now.
+///
+/// # Errors
+/// `/proc` cannot be read or written.
+pub fn reset_peak_of_tree(root: u32) -> io::Result<()> {
+    tree(root)?.into_iter().try_for_each(|pid| fs::write(format!("/proc/{pid}/clear_refs"), "5"))
+}
+
+fn tree(root: u32) -> io::Result<Vec<u32>> {
+    let all = read_all()?;
+    Ok(all.keys().copied().filter(|pid| descends(&all, *pid, root)).collect())
+}
+
 fn resident(pid: u32) -> Option<u64> {
+    memory(pid, "VmRSS:")
+}
+
+fn memory(pid: u32, field: &str) -> Option<u64> {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    let line = status.lines().find_map(|line| line.strip_prefix(field))?;
     line.split_ascii_whitespace().next()?.parse::<u64>().ok().map(|kibibytes| kibibytes * 1024)
 }
 

@@ -101,6 +101,12 @@ impl Servers {
         Ok(Target { address: local(self.settings.verifier_port), tls: Some(TlsConnector::from(Arc::new(config))) })
     }
 
+    /// A program that uses these servers, such as the tenant.
+    #[must_use]
+    pub fn command(&self, program: PathBuf) -> Command {
+        configured(self.dir.path(), program)
+    }
+
     /// The verifier's process id.
     #[must_use]
     pub fn verifier_pid(&self) -> u32 {
@@ -197,11 +203,17 @@ fn spawn(dir: &Path, whose: Implementation, name: &str) -> Result<Guarded, Fleet
         Implementation::Ours => binaries::path(name),
         Implementation::Peer => peer::program(name),
     };
+    let mut command = configured(dir, program);
+    Ok(Guarded::spawn(name, &mut command, &dir.join(format!("{name}.log")))?)
+}
+
+/// A program that reads the configuration in `dir`.
+fn configured(dir: &Path, program: PathBuf) -> Command {
     let mut command = Command::new(program);
     command.current_dir(dir).env("KEYLIME_DIR", dir).env_remove("RUST_LOG").env_remove("KEYLIME_TEST");
     for component in ["verifier", "registrar", "tenant", "ca", "logging"] {
         let variable = format!("KEYLIME_{}_CONFIG", component.to_uppercase());
         command.env(variable, dir.join(format!("{component}.conf")));
     }
-    Ok(Guarded::spawn(name, &mut command, &dir.join(format!("{name}.log")))?)
+    command
 }

@@ -85,5 +85,6 @@ fn start_system(
 /// Certificates of the authorities that issue IAK and IDevID certificates: an option of the tenant, as for the reference.
 fn tpm_cert_store() -> std::io::Result<PathBuf> {
     let tenant = Config::load(Component::Tenant).map_err(std::io::Error::other)?;
-    Ok(tenant.get_or("tenant", "tpm_cert_store", "/var/lib/keylime/tpm_cert_store").into())
+    let configured = tenant.place("tenant", "tpm_cert_store").filter(|path| !path.is_empty());
+    Ok(configured.map_or_else(|| "/var/lib/keylime/tpm_cert_store".into(), |path| work_dir().join(path)))
 }

@@ -12,6 +12,6 @@ pub use authority::AuthorityConfiguration;
 pub use error::ConfigurationError;
 pub use print::print_effective;
 pub use registrar::RegistrarConfiguration;
-pub use revocations::RevocationConfiguration;
+pub use revocations::{AmqpTlsConfiguration, ClientCertificate, RevocationConfiguration};
 pub use shared::{DatabaseConfiguration, TlsConfiguration, TlsDirectory, TrustedAuthorities, WebConfiguration};
 pub use verifier::{Mode, PushConfiguration, VerifierConfiguration};

@@ -27,7 +27,7 @@ const STOPPING_RETRY_SECONDS: u32 = 5;
 /// How long the body of a refused request is waited for.
 const DISCARD_DEADLINE: Duration = Duration::from_secs(1);
 
-/// Methods that a server may be asked at all (`registrar.md` §3); all others are not implemented.
+/// Methods that a server may be asked at all (`registrar.md` §3); every other one is answered 501.
 const METHODS: [Method; 7] =
     [Method::GET, Method::HEAD, Method::POST, Method::PUT, Method::PATCH, Method::DELETE, Method::OPTIONS];
 

@@ -87,7 +87,7 @@ impl Row {
 }
 
 fn option_row(option: &OptionSpec) -> Row {
-    let spellings: Vec<String> = option.spellings.iter().map(|spelling| with_placeholder(option, spelling)).collect();
+    let spellings: Vec<String> = option.spellings.iter().map(|spelling| with_metavar(option, spelling)).collect();
     Row::new(2, spellings.join(", "), option.help)
 }
 
@@ -159,8 +159,8 @@ fn append(lines: &mut Vec<String>, part: &str, indent: &str, width: usize) {
     }
 }
 
-fn with_placeholder(option: &OptionSpec, spelling: &str) -> String {
-    let value = option.placeholder();
+fn with_metavar(option: &OptionSpec, spelling: &str) -> String {
+    let value = option.metavar();
     match option.kind {
         Kind::Value | Kind::Values => format!("{spelling} {value}"),
         Kind::OptionalValue => format!("{spelling} [{value}]"),
@@ -170,7 +170,7 @@ fn with_placeholder(option: &OptionSpec, spelling: &str) -> String {
 }
 
 fn usage_part(option: &OptionSpec) -> String {
-    let part = with_placeholder(option, option.spellings.first().copied().unwrap_or_default());
+    let part = with_metavar(option, option.spellings.first().copied().unwrap_or_default());
     match option.need {
         Need::Optional => format!("[{part}]"),
         Need::Required => part,

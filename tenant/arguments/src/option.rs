@@ -57,7 +57,7 @@ pub type Conversion = fn(&str) -> Result<String, String>;
 pub struct OptionSpec {
     /// Its spellings, the first of which stands in the usage line.
     pub spellings: &'static [&'static str],
-    /// Name of the value in the parsed result; in capitals it is the placeholder in help texts.
+    /// Name of the value in the parsed result; in capitals it is the metavar of help texts.
     pub name: &'static str,
     /// What it does.
     pub kind: Kind,
@@ -68,7 +68,7 @@ pub struct OptionSpec {
     /// The only values it takes; none when it takes any.
     pub choices: &'static [Choice],
     /// What stands for the value in help texts, when not the name.
-    pub placeholder: Option<&'static str>,
+    pub metavar: Option<&'static str>,
     /// Heading of the help text it stands under, when not under `options`.
     pub section: Option<&'static str>,
     /// Applied to each value before it is compared with the choices.
@@ -88,7 +88,7 @@ impl OptionSpec {
             need: Need::Optional,
             help,
             choices: &[],
-            placeholder: None,
+            metavar: None,
             section: None,
             conversion: None,
             origin: Origin::Reference,
@@ -137,10 +137,10 @@ impl OptionSpec {
         Self { choices, ..self }
     }
 
-    /// The same option with another placeholder.
+    /// The same option with another metavar.
     #[must_use]
-    pub const fn shown_as(self, placeholder: &'static str) -> Self {
-        Self { placeholder: Some(placeholder), ..self }
+    pub const fn shown_as(self, metavar: &'static str) -> Self {
+        Self { metavar: Some(metavar), ..self }
     }
 
     /// The same option under a heading of its own.
@@ -161,12 +161,12 @@ impl OptionSpec {
         matches!(self.kind, Kind::Value | Kind::Values | Kind::OptionalValue | Kind::Several)
     }
 
-    pub(crate) fn placeholder(&self) -> String {
+    pub(crate) fn metavar(&self) -> String {
         if !self.choices.is_empty() {
             let values: Vec<&str> = self.choices.iter().map(|choice| choice.value).collect();
             return format!("{{{}}}", values.join(","));
         }
-        self.placeholder.map_or_else(|| self.name.to_ascii_uppercase(), str::to_owned)
+        self.metavar.map_or_else(|| self.name.to_ascii_uppercase(), str::to_owned)
     }
 
     /// Its spellings as error lines name it.

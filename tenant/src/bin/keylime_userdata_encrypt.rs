@@ -43,7 +43,7 @@ fn main() -> ExitCode {
     }
     let Some(file) = file.filter(|file| Path::new(file).is_file()) else {
         if let Some(file) = file {
-            // The placeholder is printed by the reference as well.
+            // Scripts may look for the literal "%s", which the reference prints.
             println!("ERROR: File %s not found. {file}");
         }
         println!("Please pass in a file input file to encrypt");

@@ -11,12 +11,24 @@ use tempfile::TempDir;
 
 const START_LIMIT: Duration = Duration::from_secs(120);
 
+/// What a broker shows, and whose certificates it accepts; PEM files.
+#[derive(Debug, Clone)]
+pub struct TlsFiles {
+    /// Authority of the clients' certificates.
+    pub authority: PathBuf,
+    /// The broker's certificate.
+    pub certificate: PathBuf,
+    /// Its key.
+    pub key: PathBuf,
+}
+
 /// A running broker; dropping it ends the node and removes its data.
 #[derive(Debug)]
 pub struct RabbitMq {
     node: Option<Guarded>,
     epmd: Guarded,
     port: u16,
+    tls_port: u16,
     dist_port: u16,
     epmd_port: u16,
     dir: TempDir,
@@ -28,22 +40,52 @@ impl RabbitMq {
     /// # Errors
     /// RabbitMQ is not installed or does not come up; the message holds the end of its output.
     pub fn start() -> io::Result<Self> {
+        Self::start_node_with(None)
+    }
+
+    /// Starts a node that also listens with TLS, and lets nobody in there without a certificate.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub fn start_with_tls(files: &TlsFiles) -> io::Result<Self> {
+        Self::start_node_with(Some(files))
+    }
+
+    fn start_node_with(tls: Option<&TlsFiles>) -> io::Result<Self> {
         let dir = TempDir::with_prefix("keylime-rabbitmq-")?;
-        let (port, dist_port, epmd_port) = (ports::free(), ports::free(), ports::free());
+        let (port, tls_port) = (ports::free(), ports::free());
+        let (dist_port, epmd_port) = (ports::free(), ports::free());
         let mut command = Command::new(epmd()?);
         command.args(["-port", &epmd_port.to_string(), "-address", "127.0.0.1"]);
         let epmd = Guarded::spawn("epmd", &mut command, &dir.path().join("epmd.log"))?;
-        let mut broker = Self { node: None, epmd, port, dist_port, epmd_port, dir };
+        let mut broker = Self { node: None, epmd, port, tls_port, dist_port, epmd_port, dir };
         broker.epmd.wait_for_port(epmd_port, Duration::from_secs(20))?;
         fs::write(broker.dir.path().join("enabled_plugins"), "[].\n")?;
         // A node in a sandbox sees little disk and memory; its alarms would only block publishers.
-        let configuration = format!(
+        let mut configuration = format!(
             "listeners.tcp.default = 127.0.0.1:{port}\ndisk_free_limit.absolute = 1MB\nvm_memory_high_watermark.absolute = 2GB\n\
              loopback_users = none\nlog.console = true\nlog.console.level = warning\nlog.file = false\n"
         );
+        if let Some(files) = tls {
+            let file = |path: &Path| path.display().to_string();
+            configuration.push_str(&format!(
+                "listeners.ssl.default = 127.0.0.1:{}\nssl_options.cacertfile = {}\nssl_options.certfile = {}\n\
+                 ssl_options.keyfile = {}\nssl_options.verify = verify_peer\nssl_options.fail_if_no_peer_cert = true\n",
+                broker.tls_port,
+                file(&files.authority),
+                file(&files.certificate),
+                file(&files.key),
+            ));
+        }
         fs::write(broker.dir.path().join("rabbitmq.conf"), configuration)?;
         broker.start_node()?;
         Ok(broker)
+    }
+
+    /// Address of the TLS listener, with credentials; the broker's certificate is checked for `localhost`.
+    #[must_use]
+    pub fn tls_url(&self) -> String {
+        format!("amqps://guest:guest@localhost:{}/%2f", self.tls_port)
     }
 
     /// Address with credentials.

@@ -67,7 +67,7 @@ impl Workshop {
         self.directory.path().join("out")
     }
 
-    /// An argument with its placeholder replaced.
+    /// An argument of the vectors, with the directory its capital name stands for.
     fn argument(&self, argument: &str) -> String {
         let root = self.root();
         let path = match argument {

@@ -55,9 +55,11 @@ fn line(component: &str, option: &OptionEntry) -> String {
         format!("{}.{name}", option.section)
     };
     if option.default.is_none() {
+        let quote = if component == "agent" && matches!(option.kind, Kind::Text | Kind::List) { "\"" } else { "" };
         let example = &option.example;
         return format!(
-            "{{% if {reference} %}}{name} = {{{{ {reference} }}}}{{% else %}}# {name} = {example}{{% endif %}}"
+            "{{% if {reference} %}}{name} = {quote}{{{{ {reference} }}}}{quote}{{% else %}}\
+             # {name} = {quote}{example}{quote}{{% endif %}}"
         );
     }
     match (component, option.kind) {

@@ -1,7 +1,7 @@
 //! `cargo deb-package`: builds the programs and packs them for Debian.
 
 use clap::Parser;
-use keylime_harness::{binaries, debian_package};
+use keylime_harness::{binaries, debian_package, packages};
 use std::io;
 use std::path::PathBuf;
 
@@ -22,6 +22,7 @@ fn main() -> io::Result<()> {
     let programs = match options.programs {
         Some(programs) => programs,
         None => {
+            packages::ensure(&packages::BUILD)?;
             binaries::build()?;
             binaries::dir()
         }
