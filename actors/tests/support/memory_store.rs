@@ -2,9 +2,9 @@
 
 use async_trait::async_trait;
 use keylime_actors::ports::{
-    AgentAmendment, AgentPage, AgentProgress, AgentRecord, BootPolicyRecord, ExplanationChange, NewBootPolicy, NewRuntimePolicy,
-    OutboxRow, PolicyChoice, PolicyStoreError, RuntimePolicyRecord, StoreError, VerifierStore, VerifierWrite,
-    WriteOutcome,
+    AgentAmendment, AgentPage, AgentProgress, AgentRecord, BootPolicyRecord, ExplanationChange, NewBootPolicy,
+    NewRuntimePolicy, OutboxRow, PolicyChoice, PolicyStoreError, RuntimePolicyRecord, StoreError, VerifierStore,
+    VerifierWrite, WriteOutcome,
 };
 use keylime_engine::evidence::attestation::{Attestation, AttestationIndex};
 use keylime_engine::ids::AgentId;
