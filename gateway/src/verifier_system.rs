@@ -28,6 +28,7 @@ use keylime_engine::measured_boot::BootPolicies;
 use keylime_engine::verdict::SeverityPolicy;
 use keylime_pki::tls::{self, Identity, ServerTrust};
 use rustls_pki_types::CertificateDer;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 use time::UtcOffset;

@@ -39,7 +39,7 @@ fn write_package(directory: &Path, number: u32, files: u32) -> Result<(), FleetE
     let failed = |error: rpm::Error| FleetError::Setup(format!("package {number}: {error}"));
     let name = format!("package{number}");
     let mut builder = PackageBuilder::new(&name, "1.0", "MIT", "noarch", "one of many");
-    builder.compression(rpm::CompressionType::None);
+    builder.using_config(rpm::BuildConfig::default().compression(rpm::CompressionType::None));
     builder.with_dir_entry(FileOptions::dir(format!("/usr/share/{name}"))).map_err(failed)?;
     for file in 0..files {
         let options = FileOptions::new(format!("/usr/share/{name}/file-{file}"));
