@@ -83,6 +83,11 @@ impl Ledger {
         self.clocks.remove(&agent);
     }
 
+    /// How many agents were enrolled anew.
+    pub fn enrolments(&self) -> u64 {
+        self.lives.values().copied().map(u64::from).sum()
+    }
+
     fn life(&self, agent: usize) -> u32 {
         self.lives.get(&agent).copied().unwrap_or_default()
     }

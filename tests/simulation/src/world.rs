@@ -46,6 +46,7 @@ pub struct Summary {
     pub inputs: usize,
     pub passes: u64,
     pub notices: usize,
+    pub enrolled_anew: u64,
     pub virtual_seconds: u64,
 }
 
@@ -460,6 +461,7 @@ impl World {
             inputs: self.inputs,
             passes: passes.sum(),
             notices: self.store.outbox.len(),
+            enrolled_anew: self.ledger.enrolments(),
             virtual_seconds: (self.at - START) / 1000,
         }
     }

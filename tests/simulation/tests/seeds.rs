@@ -13,7 +13,7 @@ fn every_invariant_holds_in_every_seed() {
     let seeds = std::env::var("KEYLIME_SIMULATION_SEEDS").ok().and_then(|text| text.parse().ok()).unwrap_or(SEEDS);
     let first = std::env::var("KEYLIME_SIMULATION_FIRST").ok().and_then(|text| text.parse().ok()).unwrap_or(0);
     let (next, inputs) = (AtomicU64::new(first), AtomicU64::new(0));
-    let (passes, notices) = (AtomicU64::new(0), AtomicUsize::new(0));
+    let (passes, notices, enrolled) = (AtomicU64::new(0), AtomicUsize::new(0), AtomicU64::new(0));
     let threads = std::thread::available_parallelism().map_or(1, usize::from).min(4);
     std::thread::scope(|scope| {
         for _ in 0..threads {
@@ -29,13 +29,16 @@ fn every_invariant_holds_in_every_seed() {
                     inputs.fetch_add(summary.inputs as u64, Ordering::Relaxed);
                     passes.fetch_add(summary.passes, Ordering::Relaxed);
                     notices.fetch_add(summary.notices, Ordering::Relaxed);
+                    enrolled.fetch_add(summary.enrolled_anew, Ordering::Relaxed);
                 }
             });
         }
     });
-    let (inputs, passes) = (inputs.into_inner(), passes.into_inner());
-    println!("{seeds} seeds, {inputs} inputs, {passes} passes, {} notices", notices.into_inner());
+    let (inputs, passes, enrolled) = (inputs.into_inner(), passes.into_inner(), enrolled.into_inner());
+    let notices = notices.into_inner();
+    println!("{seeds} seeds, {inputs} inputs, {passes} passes, {notices} notices, {enrolled} enrolled anew");
     assert!(passes > seeds * 8, "the agents hardly ever pass: the simulation simulates too little");
+    assert!(enrolled > seeds / 10, "agents are hardly ever enrolled anew");
 }
 
 #[test]

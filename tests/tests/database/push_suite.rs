@@ -334,7 +334,7 @@ async fn a_fleet_in_one_batch_is_found_again_after_a_restart(test: TestDatabase)
     assert_eq!(certified.item(EvidenceType::ImaLog).unwrap().certified_entries, Some(2));
 }
 
-fn session(number: u8, agent: &str) -> (SessionRow, SessionToken) {
+pub fn session(number: u8, agent: &str) -> (SessionRow, SessionToken) {
     let session = SessionId::from_entropy([number; 16]);
     let token = SessionToken::new(session, &[number; 32]);
     let at = |seconds| UtcMicros::from_micros(NOON).plus_seconds(seconds);
