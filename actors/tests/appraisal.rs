@@ -5,7 +5,9 @@ mod support;
 use async_trait::async_trait;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use keylime_actors::ports::{AgentCall, AgentReply, EvidenceTransport, NewRuntimePolicy, PolicyChoice, Unreachable};
+use keylime_actors::ports::{
+    AgentCall, AgentReply, EvidenceTransport, NewRuntimePolicy, PolicyChoice, Unreachable, VerifierStore as _,
+};
 use keylime_actors::runtime::clock::TokioClock;
 use keylime_actors::runtime::entropy::SystemEntropy;
 use keylime_actors::verifier::{

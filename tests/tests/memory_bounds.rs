@@ -11,6 +11,9 @@ use keylime_engine::evidence::json_bound::{MAX_JSON_NODES, json_nodes};
 use keylime_engine::identity::certificate::Certificate;
 use keylime_engine::ima::device_mapper::{EventKind, grammar};
 use keylime_engine::ima::{ImaContext, ImaOptions, ImaState, Keyring, KeyringUse, appraise_with};
+use keylime_engine::measured_boot::ParsedBootLog;
+use keylime_engine::measured_boot::event_log::MAX_LOG_BYTES;
+use keylime_engine::measured_boot::event_type::EventType;
 use keylime_engine::policy::tpm_policy::TpmPolicy;
 use keylime_engine::policy::{CompiledRuntimePolicy, SignatureRule, conversion, verify_upload};
 use keylime_engine::tpm::attest_structure::QuoteAttest;
@@ -61,11 +64,8 @@ unsafe impl GlobalAlloc for Counting {
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
-/// Length of each input: 100 MB in a full run, which takes minutes without optimisation, 8 MB otherwise.
-fn input_bytes() -> usize {
-    let is_full = std::env::var("KEYLIME_TEST_EFFORT").is_ok_and(|effort| effort == "full");
-    if is_full { 100_000_000 } else { 8_000_000 }
-}
+/// Length of each input.
+const INPUT_BYTES: usize = 100_000_000;
 
 /// What no input may exceed whatever its length, in bytes: failures that are kept, buffers that start large.
 const FLOOR: usize = 96 << 20;
@@ -76,21 +76,28 @@ struct Bound {
     held: usize,
 }
 
-/// Measures `work` and holds it to its bound. The tests of this file are one function, since the counters are global.
+/// Measures `work` on an input of [`INPUT_BYTES`] and holds it to its bound.
 fn hold(what: &str, bound: Bound, work: impl FnOnce()) {
+    hold_to(what, INPUT_BYTES, bound, work);
+}
+
+/// The same for an input of `length` bytes. The tests of this file are one function, since the counters are global.
+fn hold_to(what: &str, length: usize, bound: Bound, work: impl FnOnce()) {
+    let start = std::time::Instant::now();
     let (allocated, live) = (ALLOCATED.load(Ordering::Relaxed), LIVE.load(Ordering::Relaxed));
     PEAK.store(live, Ordering::Relaxed);
     work();
     let allocated = ALLOCATED.load(Ordering::Relaxed) - allocated;
     let peak = PEAK.load(Ordering::Relaxed).saturating_sub(live);
     let mb = |bytes: usize| bytes / 1_000_000;
-    println!("{what:<40} allocated {:>6} MB, at most {:>6} MB at one time", mb(allocated), mb(peak));
-    assert!(allocated <= bound.allocated * input_bytes() + FLOOR, "{what} allocated {} MB", mb(allocated));
-    assert!(peak <= bound.held * input_bytes() + FLOOR, "{what} held {} MB", mb(peak));
+    let (allocated_mb, peak_mb, ms) = (mb(allocated), mb(peak), start.elapsed().as_millis());
+    println!("{what:<40} allocated {allocated_mb:>6} MB, at most {peak_mb:>6} MB at one time, {ms:>6} ms");
+    assert!(allocated <= bound.allocated * length + FLOOR, "{what} allocated {allocated_mb} MB");
+    assert!(peak <= bound.held * length + FLOOR, "{what} held {peak_mb} MB");
 }
 
 fn repeated(piece: &str) -> String {
-    piece.repeat(input_bytes() / piece.len())
+    piece.repeat(INPUT_BYTES / piece.len())
 }
 
 fn appraise(list: &str) {
@@ -111,6 +118,7 @@ fn cve_2022_23951_hostile_input_costs_a_fixed_multiple_of_its_length() {
     measurement_lists();
     policies();
     structures();
+    boot_logs();
     texts();
 }
 
@@ -167,7 +175,7 @@ fn policies() {
     }
     let list = repeated("00 /a\n");
     // A tool reads it, from a file of its operator's.
-    let part = &list[..input_bytes() / 10];
+    let part = &list[..INPUT_BYTES / 10];
     hold("flat allowlist, a tenth", Bound { allocated: 8, held: 6 }, || drop(conversion::convert_allowlist(part)));
     hold("tpm policy", Bound { allocated: 1, held: 1 }, || assert!(TpmPolicy::parse(&list).is_err()));
     let ring = format!(r#"{{"keyids":[],"pubkeys":["{}"]}}"#, repeated("QUFB"));
@@ -176,7 +184,7 @@ fn policies() {
 
 fn structures() {
     let bound = || Bound { allocated: 2, held: 2 };
-    let zeros = vec![0; input_bytes()];
+    let zeros = vec![0; INPUT_BYTES];
     hold("attest structure", bound(), || assert!(QuoteAttest::parse(&zeros).is_err()));
     hold("signature", bound(), || drop(SignatureHeader::parse(&zeros)));
     hold("public area", bound(), || assert!(PublicArea::from_tpm2b(&zeros).is_err()));
@@ -190,6 +198,65 @@ fn structures() {
     }
 }
 
+/// An event for PCR 1 with digests of no known algorithm, so that none of their bytes have to be there.
+fn boot_event(event_type: EventType, digests: u32, data: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(data.len()).unwrap_or(u32::MAX);
+    let digests = [digests.to_le_bytes().as_slice(), &[0xFF; 2].repeat(digests as usize)].concat();
+    [&1_u32.to_le_bytes(), &event_type.0.to_le_bytes(), digests.as_slice(), &length.to_le_bytes(), data].concat()
+}
+
+fn boot_variable(event_type: EventType, name: &str, value: &[u8]) -> Vec<u8> {
+    let lengths = [(name.len() as u64).to_le_bytes(), (value.len() as u64).to_le_bytes()].concat();
+    let name: Vec<u8> = name.encode_utf16().flat_map(u16::to_le_bytes).collect();
+    boot_event(event_type, 0, &[&[7; 16], lengths.as_slice(), &name, value].concat())
+}
+
+/// The longest logs that are read; longer ones are refused unread.
+fn boot_logs() {
+    let header = [
+        [0_u32.to_le_bytes(), EventType::NO_ACTION.0.to_le_bytes()].concat(),
+        vec![0; 20],
+        [&33_u32.to_le_bytes(), b"Spec ID Event03\0".as_slice(), &[0; 4], &[0, 2, 0, 2], &1_u32.to_le_bytes()].concat(),
+        vec![0x0B, 0, 32, 0, 0],
+    ]
+    .concat();
+    let room = MAX_LOG_BYTES - 200;
+    let filled = |event: Vec<u8>| event.repeat(room / event.len());
+    let signature_list = [vec![9; 16], [28_u32, 0, 16].map(u32::to_le_bytes).concat()].concat();
+    let one_list =
+        [vec![9; 16], [u32::try_from(room).unwrap_or(0), 0, 16].map(u32::to_le_bytes).concat(), vec![1; room - 28]];
+    let events = [
+        ("boot log: zeros", vec![0; room]),
+        ("boot log: small events", filled(boot_event(EventType::SEPARATOR, 0, &[0; 48]))),
+        ("boot log: digests", filled(boot_event(EventType::SEPARATOR, 64, &[]))),
+        ("boot log: one text", boot_event(EventType::IPL, 0, &b"\\0".repeat(room / 2))),
+        ("boot log: one blob", boot_event(EventType::EVENT_TAG, 0, &vec![0xFF; room])),
+        ("boot log: texts", filled(boot_event(EventType::IPL, 1, &[b'\\'; 60]))),
+        (
+            "boot log: empty signature lists",
+            boot_variable(EventType::VARIABLE_DRIVER_CONFIG, "db", &signature_list.repeat(room / signature_list.len())),
+        ),
+        ("boot log: one signature list", boot_variable(EventType::VARIABLE_DRIVER_CONFIG, "db", &one_list.concat())),
+        ("boot log: boot order", boot_variable(EventType::VARIABLE_BOOT, "BootOrder", &vec![1; room])),
+        (
+            "boot log: device path",
+            boot_event(
+                EventType::BOOT_SERVICES_APPLICATION,
+                0,
+                &[vec![0; 24], (room as u64).to_le_bytes().to_vec(), [0x7E, 0x7E, 4, 0].repeat(room / 4)].concat(),
+            ),
+        ),
+    ];
+    for (what, events) in events {
+        let log = [header.as_slice(), &events].concat();
+        hold_to(what, log.len(), Bound { allocated: 80, held: 48 }, || drop(ParsedBootLog::parse(&log)));
+    }
+    let zeros = vec![0; INPUT_BYTES];
+    hold("boot log: longer than is read", Bound { allocated: 0, held: 0 }, || {
+        assert!(ParsedBootLog::parse(&zeros).is_err());
+    });
+}
+
 fn texts() {
     let reply = format!(r#"{{"results":{{"quote":"{}"}}}}"#, repeated("r"));
     hold("answer to a quote request", Bound { allocated: 2, held: 2 }, || drop(QuoteResults::parse(reply.as_bytes())));
@@ -201,6 +268,6 @@ fn texts() {
     });
     let file = format!("[a]\n{}", repeated("k = v\n"));
     hold("configuration file", Bound { allocated: 20, held: 12 }, || drop(Ini::default().read(&file)));
-    let literal = format!("[{}", &repeated("'a',")[..input_bytes() / 10]);
+    let literal = format!("[{}", &repeated("'a',")[..INPUT_BYTES / 10]);
     hold("literal, a tenth", Bound { allocated: 8, held: 6 }, || drop(python_literal::parse(&literal)));
 }

@@ -42,6 +42,7 @@ pub fn decode_into(text: &[u8], out: &mut Vec<u8>) -> Result<(), HexError> {
 /// The common case: pairs of digits and nothing else.
 fn decode_pairs(text: &[u8], out: &mut Vec<u8>) -> bool {
     let (blocks, rest) = text.as_chunks::<BLOCK>();
+    out.reserve(text.len() / 2);
     let mut invalid = 0;
     for block in blocks {
         // Without branches and look-ups in a block of fixed length, so that the compiler can use vector instructions.

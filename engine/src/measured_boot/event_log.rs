@@ -17,6 +17,9 @@ pub const MAX_EVENTS: usize = 65_536;
 /// Most digests of one event. A TPM has at most 16 banks.
 pub const MAX_DIGESTS: usize = 64;
 
+/// Most digests of all events together: those of unknown algorithms take two bytes in the log and hundreds for policies.
+pub const MAX_LOG_DIGESTS: usize = 131_072;
+
 /// Most algorithms in the header.
 const MAX_ALGORITHMS: u32 = 256;
 
@@ -127,6 +130,9 @@ pub enum LogProblem {
     /// More than [`MAX_DIGESTS`].
     #[error("{0} digests, more than the {MAX_DIGESTS} that an event may have")]
     TooManyDigests(u32),
+    /// More than [`MAX_LOG_DIGESTS`].
+    #[error("more than {MAX_LOG_DIGESTS} digests")]
+    TooManyLogDigests,
     /// The first event is not a Specification ID event although it is of its type.
     #[error("the Specification ID event {0}")]
     Header(&'static str),
@@ -178,6 +184,7 @@ impl<'l> EventLog<'l> {
             LogFormat::Sha1 => read_sha1_event,
         };
         let mut events = Vec::with_capacity((bytes.len() / 128).min(1024));
+        let mut digests = 0;
         while !bytes.is_empty() {
             let offset = log.len() - bytes.len();
             let failed = |problem| LogError { event: number, offset, problem };
@@ -190,6 +197,10 @@ impl<'l> EventLog<'l> {
             event.offset = offset;
             event.length = before - bytes.len();
             check_body(&event).map_err(failed)?;
+            digests += event.digests.len();
+            if digests > MAX_LOG_DIGESTS {
+                return Err(failed(LogProblem::TooManyLogDigests));
+            }
             events.push(event);
             number += 1;
         }

@@ -1,11 +1,13 @@
 //! The digests a runtime policy allows per path, in a form whose look-up is one hash probe.
 //!
 //! All file names and digests lie in one arena, digests in binary, directories in another one, each once; the index holds an
-//! offset of four bytes per path. A record is smaller than a cache line as a rule. Keylime compares the text of each list element with the lower-case hexadecimal of the logged digest, whatever its algorithm, so
-//! an element that is no such text can never match (`ima.md` §6); it is kept as text for messages and reports.
+//! offset and a hash of four bytes each per path. A record is smaller than a cache line as a rule. Keylime compares the text of
+//! each list element with the lower-case hexadecimal of the logged digest, whatever its algorithm, so an element that is no
+//! such text can never match (`ima.md` §6); it is kept as text for messages and reports.
 
 use foldhash::fast::FixedState;
 use hashbrown::HashTable;
+use hashbrown::hash_table::Entry;
 use std::hash::{BuildHasher, Hasher as _};
 
 /// Lists of digests by exact path.
@@ -13,10 +15,28 @@ use std::hash::{BuildHasher, Hasher as _};
 pub struct DigestTable {
     /// Per path: number of the directory, length and text of the file name, length of the list, elements.
     records: Vec<u8>,
-    /// Offsets of records.
-    index: HashTable<u32>,
+    /// Where the records are.
+    index: HashTable<Place>,
     directories: Directories,
     hasher: FixedState,
+}
+
+/// Where a record is, with the hash of its path: a growing table would otherwise read all records again, in random order.
+#[derive(Debug, Clone, Copy)]
+struct Place {
+    hash: u32,
+    offset: u32,
+}
+
+impl Place {
+    /// The hash as the index wants it: it looks at the lowest and at the highest bits.
+    fn key(self) -> u64 {
+        spread(self.hash)
+    }
+}
+
+fn spread(hash: u32) -> u64 {
+    (u64::from(hash) << 32) | u64::from(hash)
 }
 
 /// Directories, up to and with their last slash, by number.
@@ -99,8 +119,9 @@ impl DigestTable {
     pub fn get(&self, path: &str) -> Option<DigestList<'_>> {
         let (directory, name) = split(path);
         let hash = hash_of(&self.hasher, directory, name);
-        let offset = self.index.find(hash, |offset| self.is_at(*offset, directory, name))?;
-        Some(self.record(*offset).2)
+        let known = |place: &Place| place.hash == hash && self.is_at(place.offset, directory, name);
+        let place = self.index.find(spread(hash), known)?;
+        Some(self.record(place.offset).2)
     }
 
     /// Sets the list of a path, in the place of an earlier list of the same path.
@@ -122,14 +143,14 @@ impl DigestTable {
         }
         self.close_list(length_at);
         let hash = hash_of(&self.hasher, directory, name);
-        if let Some(known) = self.index.find(hash, |known| self.is_at(*known, directory, name)).copied() {
-            if let Ok(mut slot) = self.index.find_entry(hash, |offset| *offset == known) {
-                *slot.get_mut() = offset;
+        let Self { records, index, directories, .. } = self;
+        let known = |place: &Place| place.hash == hash && is_at(records, directories, place.offset, directory, name);
+        match index.entry(spread(hash), known, |place| place.key()) {
+            Entry::Occupied(mut entry) => entry.get_mut().offset = offset,
+            Entry::Vacant(entry) => {
+                entry.insert(Place { hash, offset });
             }
-            return Ok(());
         }
-        let Self { records, index, directories, hasher, .. } = self;
-        index.insert_unique(hash, offset, |known| rehash(records, directories, hasher, *known));
         Ok(())
     }
 
@@ -158,11 +179,10 @@ impl DigestTable {
 
     /// Gives back memory that only growing needed.
     pub fn shrink(&mut self) {
-        let Self { records, index, directories, hasher, .. } = self;
-        records.shrink_to_fit();
-        directories.text.shrink_to_fit();
-        directories.ends.shrink_to_fit();
-        index.shrink_to_fit(|known| rehash(records, directories, hasher, *known));
+        self.records.shrink_to_fit();
+        self.directories.text.shrink_to_fit();
+        self.directories.ends.shrink_to_fit();
+        self.index.shrink_to_fit(|place| place.key());
     }
 
     fn record(&self, offset: u32) -> (usize, &[u8], DigestList<'_>) {
@@ -172,13 +192,11 @@ impl DigestTable {
     }
 
     fn is_at(&self, offset: u32, directory: &[u8], name: &[u8]) -> bool {
-        let (number, known, _) = head(&self.records, offset);
-        known == name && self.directories.get(number) == directory
+        is_at(&self.records, &self.directories, offset, directory, name)
     }
 
     fn put_element(&mut self, text: &str) {
-        let lower_hex = text.len().is_multiple_of(2) && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
-        if lower_hex {
+        if text.len().is_multiple_of(2) && is_lower_hex(text.as_bytes()) {
             put_number(&mut self.records, text.len());
             // The text was just checked to be pairs of hexadecimal digits.
             let _ = crate::ima::hex_field::decode_into(text.as_bytes(), &mut self.records);
@@ -190,12 +208,13 @@ impl DigestTable {
 
     fn close_list(&mut self, length_at: usize) {
         let length = self.records.len() - length_at - 1;
-        let mut number = Vec::with_capacity(2);
-        put_number(&mut number, length);
-        if let [single] = number[..] {
-            self.records[length_at] = single;
-        } else {
-            self.records.splice(length_at..=length_at, number);
+        match u8::try_from(length) {
+            Ok(single) if single < 0x80 => self.records[length_at] = single,
+            Ok(_) | Err(_) => {
+                let mut number = Vec::with_capacity(5);
+                put_number(&mut number, length);
+                self.records.splice(length_at..=length_at, number);
+            }
         }
     }
 }
@@ -230,16 +249,25 @@ fn split(path: &str) -> (&[u8], &[u8]) {
     path.as_bytes().split_at(at)
 }
 
-fn hash_of(hasher: &FixedState, directory: &[u8], name: &[u8]) -> u64 {
+fn hash_of(hasher: &FixedState, directory: &[u8], name: &[u8]) -> u32 {
     let mut hash = hasher.build_hasher();
     hash.write(directory);
     hash.write(name);
-    hash.finish()
+    let hash = hash.finish();
+    #[allow(clippy::cast_possible_truncation, reason = "both halves are in it")]
+    let folded = (hash ^ (hash >> 32)) as u32;
+    folded
 }
 
-fn rehash(records: &[u8], directories: &Directories, hasher: &FixedState, offset: u32) -> u64 {
-    let (number, name, _) = head(records, offset);
-    hash_of(hasher, directories.get(number), name)
+fn is_at(records: &[u8], directories: &Directories, offset: u32, directory: &[u8], name: &[u8]) -> bool {
+    let (number, known, _) = head(records, offset);
+    known == name && directories.get(number) == directory
+}
+
+/// Whether all are lower-case hexadecimal digits. Looks at all of them without a branch, which the compiler turns into vector
+/// instructions.
+fn is_lower_hex(text: &[u8]) -> bool {
+    text.iter().fold(true, |all, byte| all & ((byte.wrapping_sub(b'0') < 10) | (byte.wrapping_sub(b'a') < 6)))
 }
 
 /// Directory number and name of a record, and what follows them.

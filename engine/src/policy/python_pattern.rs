@@ -177,6 +177,20 @@ impl<'p> Translator<'p> {
         taken
     }
 
+    /// Skips a comment with what ends it; false when nothing does. For CPython a backslash and what follows it are one token,
+    /// in comments too.
+    fn skip_comment(&mut self, end: char) -> bool {
+        while let Some(character) = self.next() {
+            if character == end {
+                return true;
+            }
+            if character == '\\' {
+                self.next();
+            }
+        }
+        false
+    }
+
     fn alternatives(&mut self, flags: Flags, depth: usize) -> Translated<(String, Width)> {
         if depth > MAX_DEPTH {
             return refuse("groups are nested too deeply");
@@ -202,7 +216,7 @@ impl<'p> Translator<'p> {
                 continue;
             }
             if flags.verbose && character == '#' {
-                while self.next().is_some_and(|c| c != '\n') {}
+                self.skip_comment('\n');
                 continue;
             }
             let item = match character {
@@ -399,12 +413,9 @@ impl<'p> Translator<'p> {
                 self.needs_backtracking = true;
                 self.wrapped("(?>", flags, depth).map(Some)
             }
-            '#' => loop {
-                match self.next() {
-                    None => return refuse("missing ), unterminated comment"),
-                    Some(')') => return Ok(None),
-                    Some(_) => {}
-                }
+            '#' => match self.skip_comment(')') {
+                true => Ok(None),
+                false => refuse("missing ), unterminated comment"),
             },
             '=' => self.look("(?=", flags, depth).map(Some),
             '!' => self.look("(?!", flags, depth).map(Some),

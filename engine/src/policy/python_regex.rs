@@ -138,6 +138,23 @@ mod tests {
     }
 
     #[test]
+    fn a_comment_ends_where_python_ends_it() {
+        for (pattern, text) in
+            [(r"a(?#\))b", "ab"), ("a(?#c)*b", "aaab"), ("(?#c)(?i)A", "a"), ("(?x)a#\\\nb\nc", "ac")]
+        {
+            assert!(PythonRegex::full_match(pattern).unwrap().is_match(text), "{pattern}");
+        }
+        for (pattern, message) in [
+            ("(?#c)*", "nothing to repeat"),
+            ("^(?#c)*", "nothing to repeat"),
+            ("a*(?#c)*", "multiple repeat"),
+            (r"(?#\)", "missing ), unterminated comment"),
+        ] {
+            assert_eq!(refusal(pattern), message, "{pattern}");
+        }
+    }
+
+    #[test]
     fn refusals_are_pythons() {
         for (pattern, message) in [
             ("(", "missing ), unterminated subpattern"),

@@ -8,8 +8,18 @@ pub const BUILD: [&str; 2] = ["libtss2-dev", "pkg-config"];
 /// What the demonstration needs.
 pub const DEMO: [&str; 4] = ["swtpm", "swtpm-tools", "libtss2-tcti-swtpm0", "rabbitmq-server"];
 /// What the tests need on top.
-pub const TESTS: [&str; 8] =
-    ["tpm2-tools", "postgresql", "mariadb-server", "python3-gpg", "python3-venv", "systemd", "groff-base", "strace"];
+pub const TESTS: [&str; 9] = [
+    "tpm2-tools",
+    // The reference reads boot logs with both.
+    "libefivar1",
+    "postgresql",
+    "mariadb-server",
+    "python3-gpg",
+    "python3-venv",
+    "systemd",
+    "groff-base",
+    "strace",
+];
 /// What only the longest tests need.
 pub const FULL: [&str; 2] = ["debootstrap", "binutils"];
 

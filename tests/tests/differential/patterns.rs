@@ -5,7 +5,12 @@ use crate::peer::Peer;
 use keylime_engine::policy::python_regex::PythonRegex;
 use serde_json::json;
 
-const PIECES: [&str; 47] = [
+const PIECES: [&str; 52] = [
+    "(?#c)",
+    "(?#\\))",
+    "(?:)",
+    "(?x: a #\\\n)",
+    "(?>a|b)",
     "a",
     "b",
     "/",
