@@ -68,7 +68,7 @@ pub(super) async fn insert_evidence<C: ConnectionTrait>(db: &C, rows: &[(&str, &
 }
 
 /// What makes a row of evidence long.
-fn evidence_bytes(item: &AttestationItem) -> usize {
+pub(super) fn evidence_bytes(item: &AttestationItem) -> usize {
     match &item.data {
         Some(ItemData::Log(log)) => log.entries.len(),
         Some(ItemData::Quote(quote)) => quote.subject_data.len() + quote.message.len() + quote.signature.len(),

@@ -82,6 +82,14 @@ impl SqlVerifierStore {
         &self,
         change: PolicyChange<'_, P>,
     ) -> Result<Vec<AgentId>, PolicyStoreError> {
+        let limit = self.db.largest_row();
+        if let PolicyChange::Create(policy) | PolicyChange::Replace(policy) = &change
+            && policy.text_bytes() > limit
+        {
+            let bytes = policy.text_bytes();
+            let reason = format!("{bytes} bytes are more than max_allowed_packet of the database has room for");
+            return Err(StoreError::Internal(reason).into());
+        }
         let mut tries = 1;
         loop {
             match self.try_change_policy(&change).await {

@@ -29,6 +29,59 @@ pub(super) async fn write(db: &Database, batch: &[VerifierWrite]) -> Result<Vec<
     if batch.is_empty() {
         return Ok(Vec::new());
     }
+    let limit = db.largest_row();
+    if batch.iter().all(|write| longest_row(write) <= limit) {
+        return write_all(db, batch).await;
+    }
+    // What is too long is refused without a try, which would cost all others their connection.
+    let (mut outcomes, mut fitting) = (Vec::with_capacity(batch.len()), Vec::with_capacity(batch.len()));
+    for write in batch {
+        let bytes = longest_row(write);
+        outcomes.push((bytes > limit).then(|| {
+            let reason = format!("{bytes} bytes are more than max_allowed_packet of the database has room for");
+            WriteOutcome::Refused(reason)
+        }));
+        if bytes <= limit {
+            fitting.push(write.clone());
+        }
+    }
+    let mut written = write_all(db, &fitting).await?.into_iter();
+    let gone = || WriteOutcome::Refused("the write has no outcome".to_owned());
+    Ok(outcomes.into_iter().map(|refused| refused.or_else(|| written.next()).unwrap_or_else(gone)).collect())
+}
+
+/// Bytes of the longest row that a write makes, without its short columns.
+fn longest_row(write: &VerifierWrite) -> usize {
+    fn policy<N: NewPolicy>(choice: &PolicyChoice<N>) -> usize {
+        match choice {
+            PolicyChoice::Stored(_) => 0,
+            PolicyChoice::New(policy) | PolicyChoice::StoredOrNew(policy) | PolicyChoice::Own(policy) => {
+                policy.text_bytes()
+            }
+        }
+    }
+    match write {
+        VerifierWrite::Enrol { runtime_policy, boot_policy, .. } => policy(runtime_policy).max(policy(boot_policy)),
+        VerifierWrite::Amend { changes, .. } => {
+            let runtime = changes.runtime_policy.as_ref().map_or(0, policy);
+            runtime.max(changes.boot_policy.as_ref().map_or(0, policy))
+        }
+        VerifierWrite::ReceiveEvidence { attestation, .. } => {
+            attestation.items.iter().map(attestation_rows::evidence_bytes).max().unwrap_or(0)
+        }
+        VerifierWrite::Progress { .. }
+        | VerifierWrite::Conclude { .. }
+        | VerifierWrite::SetState { .. }
+        | VerifierWrite::Delete { .. }
+        | VerifierWrite::DiscardAttestation { .. }
+        | VerifierWrite::OutboxDelivered { .. } => 0,
+    }
+}
+
+async fn write_all(db: &Database, batch: &[VerifierWrite]) -> Result<Vec<WriteOutcome>, StoreError> {
+    if batch.is_empty() {
+        return Ok(Vec::new());
+    }
     let mut last = None;
     for _ in 0..ATTEMPTS {
         match write_together(db, batch).await {

@@ -77,6 +77,7 @@ pub struct Database {
     engine: Engine,
     reader: DatabaseConnection,
     writer: DatabaseConnection,
+    largest_row: usize,
 }
 
 impl Database {
@@ -114,6 +115,13 @@ impl Database {
     #[must_use]
     pub const fn engine(&self) -> Engine {
         self.engine
+    }
+
+    /// Most bytes of text in one row. MySQL answers a longer statement by closing the connection, which looks like an
+    /// outage; the other engines take what memory holds.
+    #[must_use]
+    pub const fn largest_row(&self) -> usize {
+        self.largest_row
     }
 
     /// Connection for statements that only read.
@@ -158,7 +166,7 @@ impl Database {
                 let options = options.in_memory(true);
                 let only = pool().max_connections(1).connect_with(options).await.map_err(fail)?;
                 let only = SqlxSqliteConnector::from_sqlx_sqlite_pool(only);
-                Ok(Self { engine: Engine::Sqlite, reader: only.clone(), writer: only })
+                Ok(Self { engine: Engine::Sqlite, reader: only.clone(), writer: only, largest_row: usize::MAX })
             }
             SqliteLocation::File(path) => {
                 prepare_file(path, change).map_err(|source| match source.kind() {
@@ -179,6 +187,7 @@ impl Database {
                     engine: Engine::Sqlite,
                     reader: SqlxSqliteConnector::from_sqlx_sqlite_pool(reader),
                     writer: SqlxSqliteConnector::from_sqlx_sqlite_pool(writer),
+                    largest_row: usize::MAX,
                 })
             }
         }
@@ -186,7 +195,7 @@ impl Database {
 
     async fn open_server(url: &ServerUrl, pool: PoolSize) -> Result<Self, DatabaseError> {
         let fail = |source| DatabaseError::Connect { place: DatabaseUrl::Server(url.clone()).to_string(), source };
-        let (engine, connection) = match url.engine {
+        let (engine, connection, largest_row) = match url.engine {
             ServerEngine::Postgres => {
                 let options = postgres_options(url)?;
                 // A pool tries again until its time is over, and then does not say what was wrong.
@@ -198,11 +207,14 @@ impl Database {
                     .connect_with(options)
                     .await
                     .map_err(fail)?;
-                (Engine::Postgres, SqlxPostgresConnector::from_sqlx_postgres_pool(pool))
+                (Engine::Postgres, SqlxPostgresConnector::from_sqlx_postgres_pool(pool), usize::MAX)
             }
             ServerEngine::MySql => {
                 let options = mysql_options(url)?;
-                options.connect().await.map_err(fail)?.close().await.map_err(fail)?;
+                let mut first = options.connect().await.map_err(fail)?;
+                let packet: u64 = sqlx::query_scalar(MYSQL_PACKET).fetch_one(&mut first).await.map_err(fail)?;
+                first.close().await.map_err(fail)?;
+                let largest_row = usize::try_from(packet).unwrap_or(usize::MAX).saturating_sub(MYSQL_ROW_RESERVE);
                 let pool = MySqlPoolOptions::new()
                     .max_connections(pool.limit())
                     .acquire_timeout(ACQUIRE_TIMEOUT)
@@ -217,13 +229,17 @@ impl Database {
                     .connect_with(options)
                     .await
                     .map_err(fail)?;
-                (Engine::MySql, SqlxMySqlConnector::from_sqlx_mysql_pool(pool))
+                (Engine::MySql, SqlxMySqlConnector::from_sqlx_mysql_pool(pool), largest_row)
             }
         };
-        Ok(Self { engine, reader: connection.clone(), writer: connection })
+        Ok(Self { engine, reader: connection.clone(), writer: connection, largest_row })
     }
 }
 
+/// The longest statement that the server takes, as an unsigned number.
+const MYSQL_PACKET: &str = "SELECT CAST(@@max_allowed_packet AS UNSIGNED)";
+/// What of it is left for the statement itself and the short columns.
+const MYSQL_ROW_RESERVE: usize = 256 * 1024;
 /// So that a value too long for its column is an error and not a shorter value.
 const MYSQL_STRICT: &str = "SET SESSION sql_mode = CONCAT(@@sql_mode, ',STRICT_TRANS_TABLES')";
 /// Without locks on gaps between rows, over which batches of different processes would deadlock.

@@ -2,10 +2,12 @@
 
 use crate::engines::TestDatabase;
 use crate::on_every_engine;
-use crate::verifier_suite::{enrol, id, notice, progress};
+use crate::verifier_suite::{enrol, id, notice, progress, runtime};
 use keylime_actors::adapters::session_rows::SqlSessionStore;
 use keylime_actors::adapters::verifier_store::SqlVerifierStore;
-use keylime_actors::ports::{VerifierStore as _, VerifierWrite, WriteOutcome};
+use keylime_actors::ports::{
+    NewRuntimePolicy, PolicyStoreError, StoreError, VerifierStore as _, VerifierWrite, WriteOutcome,
+};
 use keylime_actors::sessions::{SessionRow, SessionStore as _, StoredToken};
 use keylime_engine::algorithm::HashAlgorithm;
 use keylime_engine::evidence::attestation::{
@@ -376,9 +378,9 @@ async fn a_session_takes_the_place_of_the_others_of_its_agent(test: TestDatabase
     // The same rows again, as after a commit that was not confirmed.
     sessions.begin(vec![next.clone(), b.clone()]).await.unwrap();
     assert_eq!(found(&again, &next, &token_next).await, Some(("a".into(), 3, true)));
-    let fleet: Vec<_> = (0..250).map(|number| session(number, &format!("agent-{number}"))).collect();
+    let fleet: Vec<_> = (10..=250).map(|number| session(number, &format!("agent-{number}"))).collect();
     sessions.begin(fleet.iter().map(|(row, _)| row.clone()).collect()).await.unwrap();
-    assert_eq!(found(&again, &fleet[249].0, &fleet[249].1).await, Some(("agent-249".into(), 249, true)));
+    assert_eq!(found(&again, &fleet[240].0, &fleet[240].1).await, Some(("agent-250".into(), 250, true)));
 }
 
 async fn sessions_are_extended_hashed_anew_and_swept(test: TestDatabase) {
@@ -466,6 +468,10 @@ async fn long_logs_of_many_agents_are_stored_and_one_that_is_too_long_is_refused
         Engine::MySql => {
             assert!(matches!(&outcomes[0], WriteOutcome::Refused(reason) if reason.contains("max_allowed_packet")));
             assert_eq!(stored, None);
+            let text = Some("x".repeat(17 << 20).into());
+            let policy = NewRuntimePolicy { text, ..runtime("long") };
+            let refused = store.create_runtime_policy(policy).await;
+            assert!(matches!(refused, Err(PolicyStoreError::Store(StoreError::Internal(_)))), "{refused:?}");
         }
     }
 }
