@@ -144,7 +144,7 @@ async fn where_the_verifier_listens_and_what_it_shows_and_keeps() {
     assert!(database.is_file() && !server.file("cv_data.sqlite").exists(), "database_url");
     assert!(!server.file("cv_ca").exists(), "tls_dir");
     assert!(server.process.output().contains("Unknown authorization_provider 'ldap'"), "authorization_provider");
-    assert_eq!(server.workers(), 1, "max_workers");
+    assert_eq!(server.workers(), 1 + 1, "max_workers, and one for the metrics");
     let ready = Target { address: SocketAddr::from(([127, 0, 0, 1], metrics)), tls: None };
     assert_eq!(ask(&ready, Method::GET, "/readyz", "").await.status, 200, "metrics_listen");
 
@@ -252,7 +252,7 @@ async fn how_the_verifier_asks_agents_and_tells_of_those_that_are_away() {
     let address = SocketAddr::from(([127, 0, 0, 1], settings.verifier_port));
     let server = Server::start("keylime_verifier", dir, settings, address);
     let admin = server.https(address, "cv_ca", Some(("cv_ca/client", None)));
-    let busy = Mute::listen(Some("HTTP/1.1 503 Busy\r\ncontent-length: 0\r\n\r\n"));
+    let busy = Mute::listen(Some("HTTP/1.1 500 Busy\r\ncontent-length: 0\r\n\r\n"));
     let silent = Mute::listen(None);
     let key = sample_key();
     for (id, port) in [("busy", busy.port), ("silent", silent.port)] {
