@@ -230,7 +230,10 @@ fn an_unknown_file_is_caught_at_the_next_quote_and_announced_once() {
         pass(3.0).await;
         let after_restart = later.handle.status(&agent).await.unwrap().unwrap();
         assert_eq!(after_restart.explanations, status.explanations);
-        later.on_machine(&agent, |machine| *machine = Machine::new(2));
+        later.on_machine(&agent, |machine| {
+            *machine = Machine::new(2);
+            machine.tpm.advance_clock(1_000_000);
+        });
         later.handle.reactivate(&agent).await.unwrap();
         pass(3.0).await;
         later.expect(&agent, 3, status.last_event_id.as_deref()).await;

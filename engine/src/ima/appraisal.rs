@@ -87,6 +87,7 @@ pub fn appraise_with(list: &str, state: &ImaState, context: &ImaContext<'_>, key
                 run.judge(line, &entry, digest_listed);
                 run.note_match(line);
             }
+            Err(_) if run.is_known(EntryProblem::UNREADABLE_ID) => {}
             Err(error) => {
                 let text = clipped(text, MAX_TEXT_BYTES).to_owned();
                 run.fail(line, "", EntryProblem::Unreadable { text, error });
@@ -380,7 +381,15 @@ impl<'a> Run<'a> {
         }
     }
 
+    /// Whether a failure of this id would not be kept.
+    fn is_known(&self, id: &str) -> bool {
+        self.failures.len() >= MAX_FAILURES && self.known_ids.contains(id)
+    }
+
     fn fail(&mut self, line: u64, name: &str, problem: EntryProblem) {
+        if self.failures.len() >= MAX_FAILURES && self.known_ids.contains(&*problem.id()) {
+            return;
+        }
         let name = clipped(name, MAX_TEXT_BYTES).to_owned();
         let failure = ImaFailure::Entry { line, name, problem };
         if self.failures.len() < MAX_FAILURES {

@@ -155,9 +155,12 @@ impl ImaFailure {
 }
 
 impl EntryProblem {
-    fn id(&self) -> Cow<'static, str> {
+    /// The id of a line that cannot be read.
+    pub(super) const UNREADABLE_ID: &'static str = "parser.entry";
+
+    pub(super) fn id(&self) -> Cow<'static, str> {
         Cow::Borrowed(match self {
-            Self::Unreadable { .. } => "parser.entry",
+            Self::Unreadable { .. } => Self::UNREADABLE_ID,
             Self::OtherPcr { .. } => "validation.ima_pcr",
             Self::Violation => "validation.tomtou",
             Self::TemplateHash { .. } => "validation.ima_hash",

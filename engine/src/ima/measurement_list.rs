@@ -97,14 +97,20 @@ impl EntryReader {
 ///
 /// Only line feeds separate lines: `\r`, tabs and spaces belong to the text.
 pub fn lines(list: &str) -> impl Iterator<Item = (u64, &str)> {
-    let mut rest = Some(list);
-    let split = std::iter::from_fn(move || {
-        let text = rest?;
-        let end = memchr::memchr(b'\n', text.as_bytes());
-        rest = end.map(|end| &text[end + 1..]);
-        Some(end.map_or(text, |end| &text[..end]))
-    });
-    (1_u64..).zip(split).filter(|(_, line)| !line.is_empty())
+    let (mut rest, mut number) = (list, 0_u64);
+    std::iter::from_fn(move || {
+        // Runs of empty lines are passed over at once: a list may consist of them.
+        let empty = rest.bytes().take_while(|byte| *byte == b'\n').count();
+        rest = &rest[empty..];
+        number += empty as u64 + 1;
+        if rest.is_empty() {
+            return None;
+        }
+        let end = memchr::memchr(b'\n', rest.as_bytes()).unwrap_or(rest.len());
+        let line = &rest[..end];
+        rest = rest.get(end + 1..).unwrap_or_default();
+        Some((number, line))
+    })
 }
 
 /// The text before the first space, and what follows it.

@@ -104,11 +104,16 @@ impl ReplayedPcrs {
 const HCRTM_LOCALITY: u8 = 4;
 
 /// The startup locality an event reports.
-pub(super) fn startup_locality(event: &Event<'_>) -> Option<u8> {
+fn startup_locality(event: &Event<'_>) -> Option<u8> {
     if event.event_type != EventType::NO_ACTION || event.pcr != 0 {
         return None;
     }
-    event.data.strip_prefix(STARTUP_LOCALITY)?.first().copied()
+    reported_locality(event.data)
+}
+
+/// The startup locality in the data of an event without action. Only one for PCR 0 has an effect.
+pub(super) fn reported_locality(data: &[u8]) -> Option<u8> {
+    data.strip_prefix(STARTUP_LOCALITY)?.first().copied()
 }
 
 fn with_last_byte(value: &Digest, byte: u8) -> Digest {

@@ -215,10 +215,16 @@ fn boot_logs_are_read_alike() {
     let mut peer = Peer::start();
     let recorded = recorded();
     let (mut compared, mut refused, mut excused) = (0, 0, BTreeMap::<&str, usize>::new());
+    let mut differences = Vec::new();
     for number in 0..cases(400) {
         let log = log(&mut chance, &recorded);
         let ours = answer(&log);
-        let theirs = peer.ask(&json!({ "ask": "boot_log", "log": hex::encode(&log) }));
+        let Some(theirs) = peer.try_ask(&json!({ "ask": "boot_log", "log": hex::encode(&log) })) else {
+            // The library that prints device paths does not survive every one of them.
+            *excused.entry("it crashed").or_default() += 1;
+            peer = Peer::start();
+            continue;
+        };
         if ours["refused"] == true && theirs["refused"] == true {
             refused += 1;
             continue;
@@ -229,16 +235,24 @@ fn boot_logs_are_read_alike() {
         }
         match excuse(&log, &ours, &theirs) {
             Some(reason) => *excused.entry(reason).or_default() += 1,
-            None => panic!("case {number}: {}\n{ours}\n{theirs}", hex::encode(&log)),
+            None => differences.push(format!("case {number}: {} {}", hex::encode(&log), difference(&ours, &theirs))),
         }
     }
+    assert!(differences.is_empty(), "{} differences:\n{}", differences.len(), differences.join("\n"));
     println!("boot logs: {compared} compared, {refused} refused by both, excused {excused:?}");
     assert!(compared > excused.values().sum::<usize>(), "{compared} compared");
 }
 
 fn answer(log: &[u8]) -> Value {
-    let Ok(log) = ParsedBootLog::parse(log) else { return json!({ "refused": true }) };
+    let log = match ParsedBootLog::parse(log) {
+        Ok(log) => log,
+        Err(error) => return json!({ "refused": true, "reason": error.to_string() }),
+    };
     let pcrs = log.pcrs();
+    if pcrs.banks().next().is_none() {
+        // Nothing to compare with a quote: such a log fails, after it was read here, while it is read there.
+        return json!({ "refused": true, "reason": "no register" });
+    }
     let banks = pcrs.banks().map(|bank| {
         let values = pcrs.values(bank).map(|(pcr, value)| (pcr.to_string(), json!(value.to_hex())));
         (bank.name().to_owned(), Value::Object(values.collect()))
@@ -250,9 +264,35 @@ fn answer(log: &[u8]) -> Value {
     })
 }
 
+/// The first event that differs, or all else.
+fn difference(ours: &Value, theirs: &Value) -> String {
+    let events = |answer: &Value| answer["events"].as_array().cloned().unwrap_or_default();
+    let (our_events, their_events) = (events(ours), events(theirs));
+    if our_events.len() != their_events.len() {
+        return format!(
+            "\n  ours   {} events {}\n  theirs {} events {}",
+            our_events.len(),
+            ours["reason"],
+            their_events.len(),
+            theirs["reason"]
+        );
+    }
+    match our_events.iter().zip(&their_events).find(|(ours, theirs)| ours != theirs) {
+        Some((ours, theirs)) => format!("\n  ours   {ours}\n  theirs {theirs}"),
+        None => format!(
+            "\n  ours   {} {}\n  theirs {} {}",
+            ours["pcrs"], ours["boot_aggregates"], theirs["pcrs"], theirs["boot_aggregates"]
+        ),
+    }
+}
+
 /// Why the answers may differ; `None` when they may not.
 fn excuse(log: &[u8], ours: &Value, theirs: &Value) -> Option<&'static str> {
     let parsed = EventLog::parse(log).ok()?;
+    let has_foreign_name = |event: &Value| event["Event"]["UnicodeName"].as_str().is_some_and(|name| !name.is_ascii());
+    if theirs["refused"] == true && ours["events"].as_array()?.iter().any(has_foreign_name) {
+        return Some("it cannot print names that are not ASCII");
+    }
     let (our_events, their_events) = (ours["events"].as_array()?, theirs["events"].as_array()?);
     if our_events.len() != their_events.len() {
         return None;
@@ -277,21 +317,27 @@ fn is_old_rendering(event: &Event<'_>, ours: &Value, theirs: &Value) -> bool {
         // Line by line, each in quotes of its own, with escapes.
         EventType::IPL => {
             for answer in [&mut ours, &mut theirs] {
-                answer["Event"]["String"] = Value::Null;
+                forget(answer, "String");
             }
         }
         // Without the last byte.
         EventType::PLATFORM_FIRMWARE_BLOB2 => {
             for answer in [&mut ours, &mut theirs] {
-                answer["Event"]["BlobDescription"] = Value::Null;
+                forget(answer, "BlobDescription");
             }
         }
         EventType::VARIABLE_AUTHORITY => {
             for answer in [&mut ours, &mut theirs] {
-                answer["Event"]["VariableData"] = Value::Null;
+                forget(answer, "VariableData");
             }
         }
         _ => {}
     }
     ours == theirs
+}
+
+fn forget(event: &mut Value, member: &str) {
+    if let Some(data) = event["Event"].as_object_mut() {
+        data.remove(member);
+    }
 }

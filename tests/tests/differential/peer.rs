@@ -32,12 +32,20 @@ impl Peer {
 
     /// Asks one question.
     pub fn ask(&mut self, question: &Value) -> Value {
+        self.try_ask(question).unwrap_or_else(|| panic!("no answer to {question}"))
+    }
+
+    /// Asks one question; `None` when the child ended instead of answering.
+    pub fn try_ask(&mut self, question: &Value) -> Option<Value> {
         let input = self.input.as_mut().expect("open until dropped");
-        writeln!(input, "{question}").expect("the child reads");
-        input.flush().expect("the child reads");
+        writeln!(input, "{question}").ok()?;
+        input.flush().ok()?;
         let mut line = String::new();
-        self.output.read_line(&mut line).expect("the child answers");
-        serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error}: {line:?} to {question}"))
+        self.output.read_line(&mut line).expect("the child's output is text");
+        if line.is_empty() {
+            return None;
+        }
+        Some(serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error}: {line:?} to {question}")))
     }
 }
 

@@ -55,7 +55,7 @@ mcopy -i "$esp" root/boot/vmlinuz-* ::/vmlinuz
 mcopy -i "$esp" initrd.gz ::/initrd.img
 # Through the EFI stub of the kernel, which hands the log on.
 cat > grub.cfg <<'END'
-search --file --set=root /vmlinuz
+set root=(hd0,gpt1)
 linuxefi /vmlinuz console=ttyS0 quiet panic=1 "keylime.quote=one \"two\""
 initrdefi /initrd.img
 boot

@@ -103,7 +103,9 @@ impl<'p> Node<'p> {
     /// # Errors
     /// It holds half of a surrogate pair or one of its halves, which UCS-2 does not know and UTF-8 cannot carry.
     pub fn ucs2(&self, at: usize, out: &mut String) -> Result<(), NoDevicePath> {
-        for unit in self.tail(at).chunks_exact(2) {
+        // The last place is for the terminator: what stands there is not printed.
+        let units = (self.tail(at).len() / 2).saturating_sub(1);
+        for unit in self.tail(at).chunks_exact(2).take(units) {
             match u16::from_le_bytes([unit[0], unit[1]]) {
                 0 => break,
                 unit => out.push(char::from_u32(unit.into()).ok_or(NoDevicePath)?),

@@ -6,7 +6,7 @@ use crate::measured_boot::device_path;
 use crate::measured_boot::event_log::{BLOB_BYTES, Event, LogProblem};
 use crate::measured_boot::event_type::EventType;
 use crate::measured_boot::little_endian::{Bytes, Truncated};
-use crate::measured_boot::replay::startup_locality;
+use crate::measured_boot::replay::reported_locality;
 use serde_json::{Value, json};
 
 /// Most bytes of data printed for a type without structure.
@@ -44,7 +44,7 @@ pub fn render(event: &Event<'_>) -> Result<Value, LogProblem> {
                 LogProblem::Text { event_type: event.event_type, field, problem }
             }
         }),
-        EventType::NO_ACTION => Ok(match startup_locality(event) {
+        EventType::NO_ACTION => Ok(match reported_locality(data) {
             Some(locality) => json!({ "StartupLocality": locality }),
             None => hexadecimal(data),
         }),
