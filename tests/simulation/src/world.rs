@@ -469,7 +469,7 @@ impl World {
 
 /// The state of an agent that is enrolled now: every other one is asked, the others send.
 fn new_line(number: usize, at: u64) -> Line {
-    if number % 2 == 0 {
+    if number.is_multiple_of(2) {
         Line::Pull(Box::new(new_pull(number, at)))
     } else {
         Line::Push(Box::new(PushState::taken_up(PushFacts::default(), Trail::default(), Presence::Heard)))

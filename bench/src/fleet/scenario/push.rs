@@ -18,6 +18,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::time::sleep;
 
+/// How long a restarted verifier may take until it serves.
+const SERVING: Duration = Duration::from_secs(60);
+
 /// How long verdicts may take after the last evidence.
 const VERDICTS: Duration = Duration::from_secs(60);
 
@@ -174,9 +177,14 @@ impl PushRun<'_> {
         self.judged().await?;
         let start = tokio::task::block_in_place(|| self.servers.restart_verifier())?;
         let listening = start.elapsed();
-        let probe = agents.first().cloned().into_iter().collect();
         // Any answer but a refused token or a server's fault shows that it serves: an attestation may be due later.
-        let first = self.fleet.try_tokens(probe).await?;
+        let first = loop {
+            let answer = self.fleet.try_tokens(agents.first().cloned().into_iter().collect()).await?;
+            if answer.keys().all(|status| *status < 500) || start.elapsed() > SERVING {
+                break answer;
+            }
+            sleep(Duration::from_millis(20)).await;
+        };
         let serving = start.elapsed();
         let tried = self.fleet.try_tokens(agents).await?;
         let refused = tried.get(&401).copied().unwrap_or(0) + tried.get(&403).copied().unwrap_or(0);
