@@ -63,6 +63,7 @@ impl LastVerdict {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use keylime_engine::verdict::{Failure, InternalFault};
 
     #[test]
     fn each_change_is_handed_out_once() {
@@ -72,8 +73,9 @@ mod tests {
         assert_eq!(last.take_change(), ExplanationChange::Clear);
         last.pass();
         assert_eq!((last.take_change(), last.explanations()), (ExplanationChange::Keep, Some(Vec::new())));
-        last.fail(&Failures::default());
-        assert_eq!(last.take_change(), ExplanationChange::Replace(Vec::new().into()));
+        let failures = Failures::one(Failure::Internal(InternalFault::NotReachable));
+        last.fail(&failures);
+        assert_eq!(last.take_change(), ExplanationChange::Replace(Explanation::of_all(&failures).into()));
         assert_eq!(last.take_change(), ExplanationChange::Keep);
         last.pass();
         assert_eq!(last.take_change(), ExplanationChange::Clear);
