@@ -10,19 +10,16 @@ use keylime_bench::fleet::rest_client::{Exchange, RestClient, Target};
 use keylime_bench::soft_tpm::Manufacturer;
 use keylime_harness::child::Guarded;
 use keylime_harness::configuration::{self, Settings};
-use keylime_harness::webhook_sink::WebhookSink;
 use keylime_harness::{binaries, ports};
 use keylime_pki::authority::{Authority, KeyAlgorithm, Subject};
 use keylime_pki::tls::{self, ServerTrust};
 use reqwest::Method;
 use serde_json::{Value, json};
 use std::fs;
-use std::io::{Read as _, Write as _};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
 use std::path::Path;
 use std::process::Command;
-use std::sync::mpsc;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 use tokio_rustls::TlsConnector;
@@ -94,13 +91,6 @@ impl Server {
         let config = tls::client(identity, ServerTrust::Authorities(certificates)).unwrap();
         Target { address, tls: Some(TlsConnector::from(Arc::new(config))) }
     }
-
-    /// Worker threads of the web server, by their names.
-    fn workers(&self) -> usize {
-        let tasks = fs::read_dir(format!("/proc/{}/task", self.process.pid())).unwrap().flatten();
-        let names = tasks.filter_map(|task| fs::read_to_string(task.path().join("comm")).ok());
-        names.filter(|name| name.starts_with("actix-server") || name.starts_with("actix-rt|system")).count()
-    }
 }
 
 async fn ask(target: &Target, method: Method, path: &str, body: impl Into<Bytes>) -> Exchange {
@@ -132,7 +122,6 @@ async fn where_the_verifier_listens_and_what_it_shows_and_keeps() {
         option("trusted_client_ca", format!("['{}']", dir.path().join("administrators/cacert.crt").display())),
         option("authorization_provider", "ldap"),
         option("database_url", format!("sqlite:///{}", database.display())),
-        option("max_workers", "1"),
         option("max_upload_size", "3000"),
         option("metrics_listen", format!("127.0.0.1:{metrics}")),
         option("shutdown_drain_timeout", "1"),
@@ -144,8 +133,8 @@ async fn where_the_verifier_listens_and_what_it_shows_and_keeps() {
     assert!(database.is_file() && !server.file("cv_data.sqlite").exists(), "database_url");
     assert!(!server.file("cv_ca").exists(), "tls_dir");
     assert!(server.process.output().contains("Unknown authorization_provider 'ldap'"), "authorization_provider");
-    assert_eq!(server.workers(), 1 + 1, "max_workers, and one for the metrics");
     let ready = Target { address: SocketAddr::from(([127, 0, 0, 1], metrics)), tls: None };
+    server.process.wait_until(START_LIMIT, || TcpStream::connect(ready.address).is_ok()).unwrap();
     assert_eq!(ask(&ready, Method::GET, "/readyz", "").await.status, 200, "metrics_listen");
 
     // The handshake succeeds with the named certificate only: its authority and its address are checked.
@@ -155,10 +144,13 @@ async fn where_the_verifier_listens_and_what_it_shows_and_keeps() {
     let refused = RestClient::new(stranger).exchange(Method::GET, "/v2.5/agents/", None, Bytes::new()).await;
     assert!(refused.is_err() || refused.unwrap().status == 403, "trusted_client_ca");
     let policy = |size: usize| json!({ "mb_policy": "x".repeat(size) }).to_string();
-    assert_eq!(ask(&admin, Method::POST, "/v2.5/mbpolicies/a", policy(4000)).await.status, 413, "max_upload_size");
-    assert_ne!(ask(&admin, Method::POST, "/v2.5/mbpolicies/b", policy(2000)).await.status, 413, "max_upload_size");
+    let (long, short) = (policy(4000), policy(2000));
+    assert_eq!(ask(&admin, Method::POST, "/v2.5/mbpolicies/a", long).await.status, 400, "max_upload_size");
+    assert_eq!(ask(&admin, Method::POST, "/v2.5/mbpolicies/b", short).await.status, 201, "max_upload_size");
 
-    let enrolled = ask(&admin, Method::POST, "/v2.5/agents/one", enrolment(9, "one").to_string()).await;
+    let mut request = enrolment(9, &sample_key());
+    request["mtls_cert"] = fs::read_to_string(server.file("own/front-cert.crt")).unwrap().into();
+    let enrolled = ask(&admin, Method::POST, "/v2.5/agents/one", request.to_string()).await;
     assert_eq!(enrolled.status, 200, "{}", String::from_utf8_lossy(&enrolled.body));
     let record = ask(&admin, Method::GET, "/v2.5/agents/one", "").await;
     let record: Value = serde_json::from_slice(&record.body).unwrap();
@@ -179,6 +171,13 @@ async fn where_the_verifier_listens_and_what_it_shows_and_keeps() {
     assert_eq!(code, Some(0));
 }
 
+/// A P-256 attestation key.
+fn sample_key() -> String {
+    use base64::Engine as _;
+    let keys = FleetKeys::generate(AttestationKeyKind::P256).unwrap();
+    base64::engine::general_purpose::STANDARD.encode(keys.attestation(AgentNumber(0)).public())
+}
+
 fn enrolment(port: u16, key: &str) -> Value {
     json!({
         "v": "", "cloudagent_ip": "127.0.0.1", "cloudagent_port": port, "tpm_policy": "{\"mask\": \"0x0\"}",
@@ -187,96 +186,6 @@ fn enrolment(port: u16, key: &str) -> Value {
         "accept_tpm_encryption_algs": ["ecc"], "accept_tpm_signing_algs": ["ecdsa"], "ak_tpm": key, "mtls_cert": "",
         "supported_version": "2.5",
     })
-}
-
-/// An agent's port: counts when it is asked, and answers nothing or an error.
-struct Mute {
-    port: u16,
-    asked: Arc<Mutex<Vec<Instant>>>,
-    closed: mpsc::Receiver<Duration>,
-    first_bytes: Arc<Mutex<Vec<u8>>>,
-}
-
-impl Mute {
-    fn listen(answer: Option<&'static str>) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let port = listener.local_addr().unwrap().port();
-        let (asked, first_bytes) = (Arc::new(Mutex::new(Vec::new())), Arc::new(Mutex::new(Vec::new())));
-        let (sender, closed) = mpsc::channel();
-        let (times, first) = (Arc::clone(&asked), Arc::clone(&first_bytes));
-        std::thread::spawn(move || {
-            for mut stream in listener.incoming().flatten() {
-                let (times, first, sender) = (Arc::clone(&times), Arc::clone(&first), sender.clone());
-                std::thread::spawn(move || {
-                    let mut buffer = [0; 4096];
-                    while let Ok(count @ 1..) = stream.read(&mut buffer) {
-                        let start = Instant::now();
-                        times.lock().unwrap().push(start);
-                        *first.lock().unwrap() = buffer[..count].to_vec();
-                        match answer {
-                            Some(answer) => stream.write_all(answer.as_bytes()).unwrap(),
-                            None => {
-                                let _ = stream.read(&mut buffer);
-                                let _ = sender.send(start.elapsed());
-                            }
-                        }
-                    }
-                });
-            }
-        });
-        Self { port, asked, closed, first_bytes }
-    }
-
-    fn gaps(&self) -> Vec<f64> {
-        self.asked.lock().unwrap().windows(2).map(|pair| (pair[1] - pair[0]).as_secs_f64()).collect()
-    }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn how_the_verifier_asks_agents_and_tells_of_those_that_are_away() {
-    let sink = WebhookSink::start_plain().unwrap();
-    let (dir, mut settings) = (tempfile::tempdir().unwrap(), settings());
-    settings.verifier = vec![
-        option("enable_agent_mtls", "False"),
-        option("retry_interval", "0.5"),
-        option("exponential_backoff", "False"),
-        option("max_retries", "3"),
-        option("request_timeout", "1.5"),
-        option("severity_labels", "['calm', 'odd']"),
-        option("severity_policy", "[{'event_id': '.*', 'severity_label': 'odd'}]"),
-    ];
-    settings.revocations = vec![
-        option("enabled_revocation_notifications", "['webhook']"),
-        option("webhook_url", format!("http://127.0.0.1:{}/hook", sink.port())),
-    ];
-    let address = SocketAddr::from(([127, 0, 0, 1], settings.verifier_port));
-    let server = Server::start("keylime_verifier", dir, settings, address);
-    let admin = server.https(address, "cv_ca", Some(("cv_ca/client", None)));
-    let busy = Mute::listen(Some("HTTP/1.1 500 Busy\r\ncontent-length: 0\r\n\r\n"));
-    let silent = Mute::listen(None);
-    let key = sample_key();
-    for (id, port) in [("busy", busy.port), ("silent", silent.port)] {
-        let answer = ask(&admin, Method::POST, &format!("/v2.5/agents/{id}"), enrolment(port, &key).to_string()).await;
-        assert_eq!(answer.status, 200, "{}", String::from_utf8_lossy(&answer.body));
-    }
-
-    let timed_out = silent.closed.recv_timeout(Duration::from_secs(20)).unwrap().as_secs_f64();
-    assert!((1.0..1.5 + SLACK.as_secs_f64()).contains(&timed_out), "request_timeout: {timed_out}");
-    let told = sink.wait_for("busy", Duration::from_secs(30)).unwrap_or_else(|| panic!("{}", server.process.output()));
-    assert!(told.contains("odd"), "severity_policy: {told}");
-    let gaps = busy.gaps();
-    assert_eq!(gaps.len(), 3, "max_retries: {gaps:?}");
-    for gap in &gaps {
-        assert!((0.35..0.5 + SLACK.as_secs_f64()).contains(gap), "retry_interval, exponential_backoff: {gaps:?}");
-    }
-    assert!(busy.first_bytes.lock().unwrap().starts_with(b"GET /v2.5/quotes/integrity"), "enable_agent_mtls");
-}
-
-/// A P-256 attestation key.
-fn sample_key() -> String {
-    use base64::Engine as _;
-    let keys = FleetKeys::generate(AttestationKeyKind::P256).unwrap();
-    base64::engine::general_purpose::STANDARD.encode(keys.attestation(AgentNumber(0)).public())
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -289,7 +198,6 @@ async fn where_the_registrar_listens_and_whom_it_takes() {
         option("cert_subject_alternative_names", "registrar.example.org, 192.0.2.77"),
         option("trusted_client_ca", "default"),
         option("database_url", format!("sqlite:///{}", dir.path().join("elsewhere.sqlite").display())),
-        option("max_workers", "1"),
         option("tpm_identity", "iak_idevid"),
         option("max_upload_size", "3000"),
     ];
@@ -305,7 +213,6 @@ async fn where_the_registrar_listens_and_whom_it_takes() {
         assert!(TcpStream::connect(("127.0.0.1", port)).is_err(), "ip");
     }
     assert!(server.file("elsewhere.sqlite").is_file(), "database_url");
-    assert_eq!(server.workers(), 1, "max_workers");
     let key = fs::read_to_string(server.file("reg_ca/server-private.pem")).unwrap();
     assert!(key.contains("ENCRYPTED PRIVATE KEY"), "server_key_password");
     let certificate = &tls::load_certificates(&server.file("reg_ca/server-cert.crt")).unwrap()[0];

@@ -52,7 +52,7 @@ impl AmqpOptions {
     /// Whether the URL asks for TLS.
     #[must_use]
     pub fn uses_tls(&self) -> bool {
-        self.url.starts_with("amqps:")
+        self.url.get(..6).is_some_and(|scheme| scheme.eq_ignore_ascii_case("amqps:"))
     }
 }
 

@@ -320,6 +320,14 @@ fn is_old_rendering(event: &Event<'_>, ours: &Value, theirs: &Value) -> bool {
                 forget(answer, "String");
             }
         }
+        // A name it cannot convert as `(null)`, behind whose end something stands.
+        EventType::GPT_EVENT => {
+            let names = theirs["Event"]["Partitions"].as_array_mut().into_iter().flatten();
+            let ours = ours["Event"]["Partitions"].as_array().into_iter().flatten();
+            for (theirs, ours) in names.zip(ours).filter(|(theirs, _)| theirs["PartitionName"] == "(null)") {
+                theirs["PartitionName"] = ours["PartitionName"].clone();
+            }
+        }
         // Without the last byte.
         EventType::PLATFORM_FIRMWARE_BLOB2 => {
             for answer in [&mut ours, &mut theirs] {

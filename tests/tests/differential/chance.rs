@@ -1,13 +1,21 @@
-//! Reproducible choices: each run starts from a new seed, which it prints; `KEYLIME_DIFFERENTIAL_SEED` repeats any.
+//! Reproducible choices: a run prints its seed. A short run starts from a kept one, so that what it says of a change is about
+//! that change; a full one (`KEYLIME_TEST_EFFORT=full`) from a new one each time; `KEYLIME_DIFFERENTIAL_SEED` repeats any.
 
 /// A generator of choices (splitmix64).
 pub struct Chance(u64);
+
+/// Where short runs start.
+const KEPT_SEED: u64 = 0x4B65_796C_696D_6531;
 
 impl Chance {
     /// The generator of this run, for one kind of cases.
     pub fn of_run(kind: &str) -> Self {
         let seed = std::env::var("KEYLIME_DIFFERENTIAL_SEED").ok().and_then(|text| text.parse().ok());
+        let is_full = std::env::var("KEYLIME_TEST_EFFORT").is_ok_and(|effort| effort == "full");
         let seed: u64 = seed.unwrap_or_else(|| {
+            if !is_full {
+                return KEPT_SEED;
+            }
             let mut bytes = [0; 8];
             aws_lc_rs::rand::fill(&mut bytes).expect("the system has randomness");
             u64::from_le_bytes(bytes)
