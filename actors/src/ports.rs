@@ -25,6 +25,9 @@ pub enum StoreError {
     /// The data or the statement is wrong; trying again will not help.
     #[error("database error: {0}")]
     Internal(String),
+    /// More than the database takes in one row; the text names how much and the setting of the server.
+    #[error("{0}")]
+    TooLong(String),
 }
 
 /// Content of one `allowlists` row that an agent uses.

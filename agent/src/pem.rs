@@ -1,31 +1,16 @@
 //! Writing PEM (RFC 7468): 64 columns, final line end, as every hash over such a text in Keylime expects.
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
-
-const COLUMNS: usize = 64;
+use ::pem::{EncodeConfig, LineEnding, Pem};
 
 /// One PEM section.
 #[must_use]
 pub fn encode(label: &str, der: &[u8]) -> String {
-    let text = STANDARD.encode(der);
-    let mut out = String::with_capacity(text.len() + text.len() / COLUMNS + 2 * label.len() + 40);
-    out.push_str(&format!("-----BEGIN {label}-----\n"));
-    let mut rest = text.as_str();
-    while !rest.is_empty() {
-        // Base64 is ASCII, so every index is a character boundary.
-        let (line, tail) = rest.split_at(rest.len().min(COLUMNS));
-        out.push_str(line);
-        out.push('\n');
-        rest = tail;
-    }
-    out.push_str(&format!("-----END {label}-----\n"));
-    out
+    ::pem::encode_config(&Pem::new(label, der), EncodeConfig::new().set_line_ending(LineEnding::LF))
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::encode;
 
     #[test]
     fn lines_have_64_columns() {

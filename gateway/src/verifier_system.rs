@@ -244,6 +244,10 @@ fn amqp(revocations: &RevocationConfiguration, uuid: &str, client: &ClientSide<'
     let mut options = AmqpOptions::new(revocations.amqp_url.as_str(), uuid);
     if options.uses_tls() {
         options.authorities = client.broker_authorities(&revocations.amqp_tls)?;
+        if options.authorities.is_empty() {
+            let told = "amqps needs to know who may sign the broker's certificate; set amqp_trusted_server_ca";
+            return Err(StartError::Other(told.to_owned()));
+        }
         options.identity = client.broker_identity(&revocations.amqp_tls)?;
     }
     Amqp::new(options).map_err(|error| StartError::Other(error.to_string()))

@@ -288,3 +288,23 @@ fn what_is_being_answered_is_answered_before_the_end() {
     assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
     assert!(matches!(idle.read(&mut [0u8; 1]), Ok(0) | Err(_)));
 }
+
+#[test]
+fn what_was_asked_is_carried_out_although_the_client_resets_its_connection() {
+    let delay = Duration::from_millis(600);
+    let backend = Arc::new(ScriptedVerifier { delay, ..ScriptedVerifier::with_agents(["a1".into()]) });
+    let server = TestServer::start(verifier_routes(), verifier_state(Arc::clone(&backend)), Bounds::default());
+    let mut wire = client::secure(server.https, server.pki.client(Client::Admin)).unwrap();
+    wire.write_all(&client::request("DELETE", "/v2.6/agents/a1", &[], "")).unwrap();
+    wire.flush().unwrap();
+    std::thread::sleep(Duration::from_millis(200));
+    let is_there = || backend.agents.lock().unwrap().contains_key("a1");
+    assert!(is_there(), "answered too early to be cut");
+    socket2::SockRef::from(&wire.sock).set_linger(Some(Duration::ZERO)).unwrap();
+    drop(wire);
+    let start = Instant::now();
+    while is_there() {
+        assert!(start.elapsed() < Duration::from_secs(10), "the deletion was cut short");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}

@@ -14,3 +14,8 @@ pub(super) fn store_error(error: &DbErr) -> StoreError {
         Fault::Constraint | Fault::Data => StoreError::Internal(error.to_string()),
     }
 }
+
+/// Why a row is refused that MySQL would drop the connection for.
+pub(super) fn beyond_packet(bytes: usize) -> String {
+    format!("{bytes} bytes are more than max_allowed_packet of the database has room for; raise it there")
+}

@@ -2,7 +2,7 @@
 
 use super::policy_rows::{self, BootPolicies, NewPolicy, PolicyTable, RuntimePolicies};
 use super::row::Row;
-use super::store_fault::{ATTEMPTS, store_error};
+use super::store_fault::{ATTEMPTS, beyond_packet, store_error};
 use super::{agent_columns, attestation_rows, explanation_rows, outbox_rows, verifier_write};
 use crate::ports::{
     AgentPage, AgentRecord, BootPolicyRecord, NewBootPolicy, NewRuntimePolicy, OutboxRow, PolicyStoreError,
@@ -87,8 +87,7 @@ impl SqlVerifierStore {
             && policy.text_bytes() > limit
         {
             let bytes = policy.text_bytes();
-            let reason = format!("{bytes} bytes are more than max_allowed_packet of the database has room for");
-            return Err(StoreError::Internal(reason).into());
+            return Err(StoreError::TooLong(beyond_packet(bytes)).into());
         }
         let mut tries = 1;
         loop {

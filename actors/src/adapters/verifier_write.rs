@@ -8,7 +8,7 @@ use super::insert_rows::insert_rows;
 use super::key_lists::{key_lists, one_of};
 use super::policy_rows::{self, BootPolicies, NewPolicy, PolicyTable, RuntimePolicies, choice_name};
 use super::row::Row;
-use super::store_fault::{ATTEMPTS, store_error};
+use super::store_fault::{ATTEMPTS, beyond_packet, store_error};
 use super::write_wave::{Wave, waves};
 use super::{agent_columns, amendment_rows, attestation_rows, explanation_rows, outbox_rows};
 use crate::ports::{
@@ -37,10 +37,7 @@ pub(super) async fn write(db: &Database, batch: &[VerifierWrite]) -> Result<Vec<
     let (mut outcomes, mut fitting) = (Vec::with_capacity(batch.len()), Vec::with_capacity(batch.len()));
     for write in batch {
         let bytes = longest_row(write);
-        outcomes.push((bytes > limit).then(|| {
-            let reason = format!("{bytes} bytes are more than max_allowed_packet of the database has room for");
-            WriteOutcome::Refused(reason)
-        }));
+        outcomes.push((bytes > limit).then(|| WriteOutcome::Refused(beyond_packet(bytes))));
         if bytes <= limit {
             fitting.push(write.clone());
         }

@@ -228,7 +228,7 @@ impl BatchWriter {
                 self.put_back(batch, &error);
                 Err(error)
             }
-            Err(StoreError::Internal(reason)) => {
+            Err(StoreError::Internal(reason) | StoreError::TooLong(reason)) => {
                 tracing::error!(target: "keylime.verifier", reason, "a batch was refused, its writes are tried alone");
                 self.write_alone(batch, on_gone).await
             }
@@ -246,7 +246,7 @@ impl BatchWriter {
                     rest.for_each(|waiting| self.put_back(waiting, &error));
                     return Err(error);
                 }
-                Err(error @ StoreError::Internal(_)) => {
+                Err(error @ (StoreError::Internal(_) | StoreError::TooLong(_))) => {
                     tracing::error!(target: "keylime.verifier", %error, "a write was refused");
                     metrics::counter!("keylime_verifier_refused_writes").increment(1);
                     for durable in &mut single.durable {

@@ -135,7 +135,7 @@ async fn register_all(
         Ok(outcomes) if outcomes.len() == count => outcomes.into_iter().map(Ok).collect(),
         Ok(_) => vec![Err(short_answer()); count],
         Err(error @ StoreError::Unavailable(_)) => vec![Err(error); count],
-        Err(error @ StoreError::Internal(_)) => {
+        Err(error @ (StoreError::Internal(_) | StoreError::TooLong(_))) => {
             let Some(rows) = retry else { return vec![Err(error)] };
             let mut outcomes = Vec::with_capacity(count);
             for row in rows {

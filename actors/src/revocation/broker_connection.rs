@@ -1,8 +1,6 @@
 //! One connection to RabbitMQ with one channel in confirm mode, opened when it is needed and dropped when it fails.
 
 use super::routing::EXCHANGE;
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use keylime_pki::tls::Identity;
 use lapin::options::{ConfirmSelectOptions, ExchangeDeclareOptions};
 use lapin::tcp::{OwnedIdentity, OwnedTLSConfig};
@@ -102,19 +100,8 @@ fn key_pem(key: &PrivateKeyDer<'_>) -> String {
     armour(label, key.secret_der())
 }
 
-/// RFC 7468 §2: lines of 64 characters between labels.
 fn armour(label: &str, der: &[u8]) -> String {
-    let body = STANDARD.encode(der);
-    let mut text = format!("-----BEGIN {label}-----\n");
-    let mut rest = body.as_str();
-    while !rest.is_empty() {
-        let (line, after) = rest.split_at(rest.len().min(64));
-        text.push_str(line);
-        text.push('\n');
-        rest = after;
-    }
-    text.push_str(&format!("-----END {label}-----\n"));
-    text
+    pem::encode(&pem::Pem::new(label, der))
 }
 
 #[cfg(test)]

@@ -134,9 +134,15 @@ impl AgentActor {
             return Effects::new();
         };
         let entropy = self.shard.entropy();
+        let has_failed = state.phase == Phase::Ended(Ending::Failed);
         let (mut state, effects) = transition(*state, input, self.shard.terms(self.material.has_share), now, &entropy);
         if !state.in_flight() {
             self.permit = None;
+        }
+        if state.phase == Phase::Ended(Ending::Failed) && !has_failed {
+            let reason = self.failure_details.as_deref().and_then(|details| details.first());
+            tracing::warn!(target: "keylime.verifier", agent_id = %self.material.agent_id,
+                reason = reason.map_or("", String::as_str), "agent is Failed without an appraisal, stopping polling");
         }
         self.shard.system.shared.share_algorithms(&mut state.facts.algorithms);
         self.state = Some(Box::new(state));
@@ -193,38 +199,38 @@ impl AgentActor {
 
     pub(super) fn quote_replied(&mut self, ticket: Ticket, reply: AgentReply, ctx: &mut Context<Self>) {
         let now = self.shard.now();
-        let (reply, body) = match reply {
-            AgentReply::Response { status, body } => (classify_quote_reply(status, &body), Some(body)),
-            AgentReply::Unreachable(reason) => {
-                self.note_unreachable(&reason.to_string());
-                (QuoteReply::Unreachable, None)
-            }
+        let (meaning, body) = match &reply {
+            AgentReply::Response { status, body } => (classify_quote_reply(*status, body), Some(body.clone())),
+            AgentReply::Unreachable(_) => (QuoteReply::Unreachable, None),
         };
-        let effects = self.step(Input::QuoteReplied(ticket, reply), now);
+        if meaning == QuoteReply::Unreachable {
+            self.note_unreachable(&reply);
+        }
+        let effects = self.step(Input::QuoteReplied(ticket, meaning), now);
         self.run_effects(effects, body, None, now, ctx);
     }
 
     pub(super) fn version_replied(&mut self, ticket: Ticket, reply: AgentReply, ctx: &mut Context<Self>) {
-        let reply = match reply {
-            AgentReply::Response { status, body } => classify_version_reply(status, &body),
-            AgentReply::Unreachable(reason) => {
-                self.note_unreachable(&reason.to_string());
-                VersionReply::Unreachable
-            }
+        let meaning = match &reply {
+            AgentReply::Response { status, body } => classify_version_reply(*status, body),
+            AgentReply::Unreachable(_) => VersionReply::Unreachable,
         };
-        self.advance(Input::VersionReplied(ticket, reply), ctx);
+        if meaning == VersionReply::Unreachable {
+            self.note_unreachable(&reply);
+        }
+        self.advance(Input::VersionReplied(ticket, meaning), ctx);
     }
 
     pub(super) fn share_replied(&mut self, ticket: Ticket, reply: Result<AgentReply, String>, ctx: &mut Context<Self>) {
-        let reply = match reply {
-            Ok(AgentReply::Response { status, body }) => classify_share_reply(status, &body),
-            Ok(AgentReply::Unreachable(reason)) => {
-                self.note_unreachable(&reason.to_string());
-                ShareReply::Unreachable
-            }
-            Err(reason) => ShareReply::Unusable(reason),
+        let meaning = match &reply {
+            Ok(AgentReply::Response { status, body }) => classify_share_reply(*status, body),
+            Ok(AgentReply::Unreachable(_)) => ShareReply::Unreachable,
+            Err(reason) => ShareReply::Unusable(reason.clone()),
         };
-        self.advance(Input::ShareReplied(ticket, reply), ctx);
+        if let (ShareReply::Unreachable, Ok(reply)) = (&meaning, &reply) {
+            self.note_unreachable(reply);
+        }
+        self.advance(Input::ShareReplied(ticket, meaning), ctx);
     }
 
     pub(super) fn appraised(&mut self, ticket: Ticket, verdict: Verdict, ctx: &mut Context<Self>) {
@@ -258,10 +264,14 @@ impl AgentActor {
         }
     }
 
-    fn note_unreachable(&mut self, reason: &str) {
+    fn note_unreachable(&mut self, reply: &AgentReply) {
+        let reason = match reply {
+            AgentReply::Response { status, .. } => format!("answered with status {status}"),
+            AgentReply::Unreachable(reason) => reason.to_string(),
+        };
         metrics::counter!("keylime_verifier_attestations_total", "outcome" => "unreachable").increment(1);
         tracing::warn!(target: "keylime.verifier", agent_id = %self.material.agent_id, reason, "agent unreachable");
-        self.failure_details = Some(Box::new([bounded(reason.to_owned())]));
+        self.failure_details = Some(Box::new([bounded(reason)]));
     }
 
     /// The row is gone: the actor ends for good.

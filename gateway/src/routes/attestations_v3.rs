@@ -187,6 +187,7 @@ fn store_failed(call: &Call, error: &StoreError) -> Reply {
     tracing::error!(target: "keylime.web", %error, "database request failed");
     match error {
         StoreError::Unavailable(_) => refused(call, &Refusal::Busy { retry_after: DATABASE_RETRY_SECONDS }),
+        StoreError::TooLong(_) => Reply::empty(StatusCode::PAYLOAD_TOO_LARGE),
         StoreError::Internal(_) => Reply::empty(StatusCode::INTERNAL_SERVER_ERROR),
     }
 }

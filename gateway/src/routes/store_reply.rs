@@ -15,6 +15,7 @@ pub(super) fn store_failure(layout: Layout, error: &StoreError) -> Reply {
         StoreError::Unavailable(_) => {
             Reply::envelope(layout, &Envelope::empty(503, "Service Unavailable")).retry_after(DATABASE_RETRY_SECONDS)
         }
+        StoreError::TooLong(reason) => Reply::envelope(layout, &Envelope::empty(413, reason.as_str())),
         StoreError::Internal(_) => Reply::envelope(layout, &Envelope::empty(500, "Internal Server Error")),
     }
 }

@@ -119,7 +119,7 @@ impl<S: Send + Sync + 'static> Router<S> {
             Err(BodyError::Late) => return Reply::empty(StatusCode::REQUEST_TIMEOUT).closing(),
         };
         match call(request, matched.parameters, &facts, body) {
-            Ok(call) => (matched.route.handler)(Arc::clone(&self.state), call, admission).await,
+            Ok(call) => to_its_end((matched.route.handler)(Arc::clone(&self.state), call, admission)).await,
             Err(reply) => reply,
         }
     }
@@ -199,6 +199,15 @@ async fn refuse(reply: Reply, request: &HttpRequest, payload: web::Payload) -> R
             reply.closing()
         }
     }
+}
+
+/// Runs a handler as a task of its own, so that it ends although its client has gone: actix-web drops the future of a
+/// request whose connection was reset, and what had been stored by then would never have reached the actors.
+async fn to_its_end(answer: impl Future<Output = Reply> + 'static) -> Reply {
+    actix_web::rt::spawn(answer).await.unwrap_or_else(|error| {
+        tracing::error!(target: "keylime.web", %error, "a request was not answered");
+        Reply::empty(StatusCode::INTERNAL_SERVER_ERROR)
+    })
 }
 
 fn call(

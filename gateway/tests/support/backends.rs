@@ -150,7 +150,7 @@ pub struct ScriptedVerifier {
     pub amended: Mutex<Vec<AgentAmendment>>,
     /// What stands against every change of an agent.
     pub amend_refusal: Mutex<Option<AmendError>>,
-    /// How long a status takes.
+    /// How long a status or a deletion takes.
     pub delay: Duration,
     /// The database is away.
     pub away: bool,
@@ -251,6 +251,7 @@ impl VerifierBackend for ScriptedVerifier {
         Ok(matching.map(|agent| agent.agent_id.clone()).collect())
     }
     async fn delete(&self, agent_id: &AgentId) -> Result<Deletion, CommandError> {
+        tokio::time::sleep(self.delay).await;
         self.reachable()?;
         match self.agents.lock().unwrap().remove(agent_id.as_str()) {
             Some(_) => Ok(Deletion::Done),

@@ -113,16 +113,8 @@ impl SigningKey {
 /// DER in PEM form (RFC 7468).
 #[must_use]
 pub fn armoured(label: &str, der: &[u8]) -> String {
-    let encoded = STANDARD.encode(der);
-    let mut text = format!("-----BEGIN {label}-----\n");
-    let mut rest = encoded.as_str();
-    while !rest.is_empty() {
-        let (line, tail) = rest.split_at(rest.len().min(64));
-        text.push_str(line);
-        text.push('\n');
-        rest = tail;
-    }
-    text + &format!("-----END {label}-----\n")
+    let lines = pem::EncodeConfig::new().set_line_ending(pem::LineEnding::LF);
+    pem::encode_config(&pem::Pem::new(label, der), lines)
 }
 
 /// The bytes of the first block with this label.

@@ -471,7 +471,7 @@ async fn long_logs_of_many_agents_are_stored_and_one_that_is_too_long_is_refused
             let text = Some("x".repeat(17 << 20).into());
             let policy = NewRuntimePolicy { text, ..runtime("long") };
             let refused = store.create_runtime_policy(policy).await;
-            assert!(matches!(refused, Err(PolicyStoreError::Store(StoreError::Internal(_)))), "{refused:?}");
+            assert!(matches!(refused, Err(PolicyStoreError::Store(StoreError::TooLong(_)))), "{refused:?}");
         }
     }
 }
