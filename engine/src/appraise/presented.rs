@@ -54,7 +54,7 @@ pub fn appraise_request(request: &Value, terms: &PresentedTerms) -> EvidenceVerd
         Err(error) => return EvidenceVerdict::Refused(error),
     };
     // Keylime reads the runtime policy before it looks at anything else, and raises when it is no JSON.
-    let runtime_policy = match CompiledRuntimePolicy::compile(evidence.runtime_policy) {
+    let runtime_policy = match CompiledRuntimePolicy::compile_without_keys(evidence.runtime_policy) {
         Err(PolicyError::NotJson) => {
             let (member, problem) = ("runtime_policy", Problem::NotJson);
             return EvidenceVerdict::Refused(RequestError::Uninterpretable { member, problem });

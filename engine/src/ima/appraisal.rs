@@ -6,13 +6,14 @@ use super::failure::{EntryProblem, ImaFailure, MAX_EXPECTED, MAX_TEXT_BYTES, Pol
 use super::file_signature::FileSignature;
 use super::key_reading::{KeyReadError, read_key};
 use super::keyring::{Keyring, LearnedKeyrings, SignatureVerdict, verify_with};
-use super::measurement_list::{Entry, EntryReader, lines};
+use super::measurement_list::{Entry, EntryError, EntryReader, lines};
 use super::state::ImaState;
 use super::template::{Extra, Template};
 use crate::algorithm::{Digest, HashAlgorithm};
 use crate::policy::CompiledRuntimePolicy;
 use crate::policy::compiled_policy::Presence;
-use crate::policy::digest_table::DigestTable;
+use crate::policy::digest_table::{Candidate, DigestTable, PathHash};
+use smallvec::SmallVec;
 use std::collections::HashSet;
 use std::ops::Range;
 use std::sync::Arc;
@@ -76,26 +77,25 @@ pub fn appraise(list: &str, state: &ImaState, context: &ImaContext<'_>) -> ImaAp
 #[must_use]
 pub fn appraise_with(list: &str, state: &ImaState, context: &ImaContext<'_>, keyrings: KeyringUse) -> ImaAppraisal {
     let mut run = Run::start(state, context, keyrings);
-    let mut reader = EntryReader::default();
-    for (line, text) in lines(list) {
-        run.length += 1;
-        match reader.read(text) {
-            Ok(entry) => {
-                // Before the hashing, so that the memory it waits for arrives meanwhile.
-                let digest_listed = run.lists_digest(&entry);
-                run.extend(&entry);
-                run.judge(line, &entry, digest_listed);
-                run.note_match(line);
-            }
-            Err(_) if run.is_known(EntryProblem::UNREADABLE_ID) => {}
-            Err(error) => {
-                let text = clipped(text, MAX_TEXT_BYTES).to_owned();
-                run.fail(line, "", EntryProblem::Unreadable { text, error });
-            }
+    let mut readers: [EntryReader; WAVE] = Default::default();
+    let mut lines = lines(list);
+    loop {
+        // The readers come first: at the end of a wave no line is taken that nobody reads.
+        let read = readers.iter_mut().zip(&mut lines).map(|(reader, (line, text))| (line, text, reader.read(text)));
+        let wave: SmallVec<[_; WAVE]> = read.collect();
+        if wave.is_empty() {
+            return run.finish();
+        }
+        let entries = wave.iter().map(|(_, _, entry)| entry.as_ref().ok());
+        let listed = run.list_digests(entries);
+        for ((line, text, entry), digest_listed) in wave.into_iter().zip(listed) {
+            run.take(line, text, entry, digest_listed);
         }
     }
-    run.finish()
 }
+
+/// Lines that are looked up together.
+const WAVE: usize = 16;
 
 struct Run<'a> {
     context: &'a ImaContext<'a>,
@@ -189,6 +189,23 @@ impl<'a> Run<'a> {
         }
     }
 
+    /// Appraises one line, read into an entry.
+    fn take(&mut self, line: u64, text: &str, entry: Result<Entry<'_, '_>, EntryError>, digest_listed: Listed) {
+        self.length += 1;
+        match entry {
+            Ok(entry) => {
+                self.extend(&entry);
+                self.judge(line, &entry, digest_listed);
+                self.note_match(line);
+            }
+            Err(_) if self.is_known(EntryProblem::UNREADABLE_ID) => {}
+            Err(error) => {
+                let text = clipped(text, MAX_TEXT_BYTES).to_owned();
+                self.fail(line, "", EntryProblem::Unreadable { text, error });
+            }
+        }
+    }
+
     /// Extends the replayed register by one entry and computes the hash the log should have.
     fn extend(&mut self, entry: &Entry<'_, '_>) {
         let bank = self.context.bank;
@@ -255,12 +272,21 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// Whether `digests` of the policy lists the entry's digest for its name: the one look-up that nearly all entries need.
-    fn lists_digest(&self, entry: &Entry<'_, '_>) -> Listed {
-        match self.context.policy.digests.get(entry.name) {
-            Some(list) if list.contains(entry.digest()) => Listed::Yes,
-            Some(_) | None => Listed::No,
-        }
+    /// Whether `digests` of the policy lists each entry's digest for its name: the one look-up that nearly all need.
+    fn list_digests<'e>(
+        &self,
+        entries: impl Iterator<Item = Option<&'e Entry<'e, 'e>>> + Clone,
+    ) -> SmallVec<[Listed; WAVE]> {
+        let digests = &self.context.policy.digests;
+        let hash =
+            |entry: Option<&Entry<'_, '_>>| entry.map_or_else(PathHash::default, |entry| digests.hash(entry.name));
+        let hashes: SmallVec<[PathHash; WAVE]> = entries.clone().map(hash).collect();
+        let candidates: SmallVec<[Candidate; WAVE]> = hashes.into_iter().map(|hash| digests.candidate(hash)).collect();
+        let find = |(entry, candidate): (Option<&Entry<'_, '_>>, Candidate)| {
+            let entry = entry?;
+            digests.get_at(candidate, entry.name).filter(|list| list.contains(entry.digest()))
+        };
+        entries.zip(candidates).map(find).map(|found| if found.is_some() { Listed::Yes } else { Listed::No }).collect()
     }
 
     /// Whether the policy accepts the entry's digest or excludes its name.

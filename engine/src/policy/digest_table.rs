@@ -113,12 +113,48 @@ impl<'t> DigestList<'t> {
     }
 }
 
+/// The hash of a path in one table.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct PathHash(u32);
+
+/// Where the list of a path is if the table has one: half of a look-up.
+#[derive(Debug, Clone, Copy)]
+pub struct Candidate {
+    hash: u32,
+    /// The first record whose path has this hash.
+    offset: Option<u32>,
+}
+
 impl DigestTable {
     /// The list of this path.
     #[must_use]
     pub fn get(&self, path: &str) -> Option<DigestList<'_>> {
+        self.get_at(self.candidate(self.hash(path)), path)
+    }
+
+    /// The first step of a look-up. Of a large table nearly every look-up waits for memory; when each step is taken for
+    /// several paths in a row, the processor waits for all of them at once.
+    #[must_use]
+    pub fn hash(&self, path: &str) -> PathHash {
         let (directory, name) = split(path);
-        let hash = hash_of(&self.hasher, directory, name);
+        PathHash(hash_of(&self.hasher, directory, name))
+    }
+
+    /// The second step: looks into the index only.
+    #[must_use]
+    pub fn candidate(&self, PathHash(hash): PathHash) -> Candidate {
+        let offset = self.index.find(spread(hash), |place| place.hash == hash).map(|place| place.offset);
+        Candidate { hash, offset }
+    }
+
+    /// The last step: the list of the path that `candidate` was made for.
+    #[must_use]
+    pub fn get_at(&self, Candidate { hash, offset }: Candidate, path: &str) -> Option<DigestList<'_>> {
+        let (directory, name) = split(path);
+        let first = offset?;
+        if self.is_at(first, directory, name) {
+            return Some(self.record(first).2);
+        }
         let known = |place: &Place| place.hash == hash && self.is_at(place.offset, directory, name);
         let place = self.index.find(spread(hash), known)?;
         Some(self.record(place.offset).2)

@@ -77,15 +77,7 @@ fn presented_evidence_is_judged_alike() {
         if chance.once_in(3) {
             changes.push(change(&mut chance, &mut request["data"]));
         }
-        let ours = match appraise_request(&request, &terms) {
-            EvidenceVerdict::Valid => json!({ "failures": [] }),
-            EvidenceVerdict::Invalid(failures) => {
-                let ids: Vec<String> = failures.as_slice().iter().map(|failure| failure.event_id()).collect();
-                json!({ "failures": ids })
-            }
-            EvidenceVerdict::Missing(_) => continue,
-            EvidenceVerdict::Refused(_) => json!({ "refused": true }),
-        };
+        let Some(ours) = judged(&request, &terms) else { continue };
         let theirs = peer.ask(&json!({ "ask": "evidence", "data": request["data"] }));
         if ours == theirs {
             compared += 1;
@@ -96,6 +88,32 @@ fn presented_evidence_is_judged_alike() {
     }
     println!("presented evidence: {compared} compared, {excused} excused");
     assert!(compared > 3 * excused, "{compared} compared, {excused} excused");
+}
+
+/// What the engine says, in the words of the peer's answer; nothing where a member is missing.
+fn judged(request: &Value, terms: &PresentedTerms) -> Option<Value> {
+    match appraise_request(request, terms) {
+        EvidenceVerdict::Valid => Some(json!({ "failures": [] })),
+        EvidenceVerdict::Invalid(failures) => {
+            let ids: Vec<String> = failures.as_slice().iter().map(|failure| failure.event_id()).collect();
+            Some(json!({ "failures": ids }))
+        }
+        EvidenceVerdict::Missing(_) => None,
+        EvidenceVerdict::Refused(_) => Some(json!({ "refused": true })),
+    }
+}
+
+/// Keys for file signatures are of no use to evidence that is presented once, so it does not matter what is in their place.
+#[test]
+fn keys_that_cannot_be_read_are_not_looked_at() {
+    let mut request = recorded();
+    let text = request["data"]["runtime_policy"].as_str().expect("a policy").to_owned();
+    let edited = text.replace("\"verification-keys\": \"\"", "\"verification-keys\": \"{\"");
+    assert_ne!(edited, text);
+    request["data"]["runtime_policy"] = json!(edited);
+    let theirs = Peer::start().ask(&json!({ "ask": "evidence", "data": request["data"] }));
+    assert_eq!(theirs, json!({ "failures": [] }));
+    assert_eq!(judged(&request, &PresentedTerms::default()), Some(theirs));
 }
 
 /// Differences that are meant; none of them makes evidence valid that the reference finds invalid.
