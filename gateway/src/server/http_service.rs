@@ -42,7 +42,6 @@ macro_rules! http {
             .keep_alive(KeepAlive::Timeout(limits.keep_alive))
             .client_request_timeout(limits.head_deadline)
             .client_disconnect_timeout(DISCONNECT_DEADLINE)
-            .tcp_nodelay(true)
             .graceful_shutdown_signal(move || {
                 let stopping = stopping.clone();
                 async move { stopping.notified().await }
@@ -67,6 +66,7 @@ pub(super) fn plain<S: Send + Sync + 'static>(
 ) -> impl ServiceFactory<TcpStream, Config = (), Response = (), Error = Ended, InitError = ()> {
     let accept = fn_service(|stream: TcpStream| async move {
         let peer = stream.peer_addr().ok();
+        at_once(&stream);
         Ok::<_, Ended>((stream, peer))
     });
     accept.map_init_err(|_: ()| ()).and_then(http!(TcpStream, ConnectionFacts::of_plain, router, limits, stopping))
@@ -92,10 +92,19 @@ pub(super) fn tls<S: Send + Sync + 'static>(
     ))
 }
 
+/// Has the kernel send what is written at once: otherwise the second part of an answer waits until the client, which delays
+/// its acknowledgements by 40 ms, has confirmed the first. The HTTP service sets this only for sockets that it accepts itself.
+fn at_once(stream: &TcpStream) {
+    if let Err(error) = stream.set_nodelay(true) {
+        tracing::debug!(target: "keylime.web", %error, "answers may be delayed by the kernel");
+    }
+}
+
 impl Entrance {
     async fn handshake(self, stream: TcpStream) -> Result<(TlsStream<TcpStream>, Option<SocketAddr>), Ended> {
         let peer = stream.peer_addr().ok();
         let address = peer.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.ip());
+        at_once(&stream);
         let mut place = self.half_open.enter(address);
         let handshake = TlsAcceptor::from(self.tls.current()).accept(stream);
         let outcome = tokio::select! {
