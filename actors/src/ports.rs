@@ -13,6 +13,7 @@ use keylime_engine::lifecycle::{Notice, Occurrence};
 use keylime_engine::time::Now;
 use keylime_engine::verdict::Explanation;
 use serde_json::Value;
+use std::collections::HashSet;
 use std::sync::Arc;
 use uuid::Uuid;
 
@@ -401,6 +402,9 @@ pub trait VerifierStore: Send + Sync + 'static {
     /// Deletes a boot policy that no agent uses.
     async fn delete_boot_policy(&self, name: &str) -> Result<(), PolicyStoreError>;
 
+    /// Which of these policies say anything, without reading what.
+    async fn stated_policies(&self, runtime: &[i32], boot: &[i32]) -> Result<StatedPolicies, StoreError>;
+
     /// What is stored of the attestations of these agents, without evidence, in no particular order.
     async fn attestation_summaries(
         &self,
@@ -442,6 +446,18 @@ pub trait VerifierStore: Send + Sync + 'static {
         }
     }
 }
+
+/// Policies that say anything, by their primary keys.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct StatedPolicies {
+    /// Runtime policies that a tenant supplied.
+    pub runtime: HashSet<i32>,
+    /// Boot policies that have a text, be it empty.
+    pub boot: HashSet<i32>,
+}
+
+/// `generator` of the runtime policy that stands for none (`verifier-v2.md` §3.1).
+pub const EMPTY_POLICY: i32 = 1;
 
 /// A page of agents.
 #[derive(Debug, Clone, Default)]

@@ -3,6 +3,7 @@
 use std::error::Error as _;
 use std::time::Duration;
 
+use bytes::Bytes;
 use rustls::{AlertDescription, ClientConfig};
 use serde_json::Value;
 
@@ -127,6 +128,14 @@ impl HttpClient {
     /// # Errors
     /// Any [`HttpError`] but [`HttpError::Setup`]; an answer with an error status is an answer.
     pub async fn send(&self, method: Method, url: &str, body: Body) -> Result<Reply, HttpError> {
+        self.open(method, url, body).await?.whole().await
+    }
+
+    /// Sends a request and reads the answer up to its body.
+    ///
+    /// # Errors
+    /// See [`HttpClient::send`].
+    pub async fn open(&self, method: Method, url: &str, body: Body) -> Result<OpenReply, HttpError> {
         let method = match method {
             Method::Get => reqwest::Method::GET,
             Method::Post => reqwest::Method::POST,
@@ -139,20 +148,61 @@ impl HttpClient {
             Body::Plain(text) => request.body(text),
             Body::Json(text) => request.header(reqwest::header::CONTENT_TYPE, "application/json").body(text),
         };
-        let mut response = request.send().await.map_err(|error| self.explain(url, &error))?;
-        let status = response.status().as_u16();
-        let mut body = Vec::new();
-        while let Some(chunk) = response.chunk().await.map_err(|error| self.explain(url, &error))? {
-            if body.len() + chunk.len() > MAX_REPLY_BYTES {
-                return Err(HttpError::TooLong { url: url.to_owned() });
-            }
-            body.extend_from_slice(&chunk);
+        let explain = Explain { url: url.to_owned(), timeout: self.timeout };
+        match request.send().await {
+            Ok(response) => Ok(OpenReply { status: response.status().as_u16(), response, received: 0, explain }),
+            Err(error) => Err(explain.error(&error)),
         }
-        Ok(Reply { status, body })
+    }
+}
+
+/// An answer whose body is still to come.
+#[derive(Debug)]
+pub struct OpenReply {
+    /// The HTTP status.
+    pub status: u16,
+    response: reqwest::Response,
+    received: usize,
+    explain: Explain,
+}
+
+impl OpenReply {
+    /// The next piece of the body; `None` at its end.
+    ///
+    /// # Errors
+    /// See [`HttpClient::send`].
+    pub async fn piece(&mut self) -> Result<Option<Bytes>, HttpError> {
+        let piece = self.response.chunk().await.map_err(|error| self.explain.error(&error))?;
+        self.received += piece.as_ref().map_or(0, Bytes::len);
+        if self.received > MAX_REPLY_BYTES {
+            return Err(HttpError::TooLong { url: self.explain.url.clone() });
+        }
+        Ok(piece)
     }
 
-    fn explain(&self, url: &str, error: &reqwest::Error) -> HttpError {
-        let url = url.to_owned();
+    /// The answer with its whole body.
+    ///
+    /// # Errors
+    /// See [`HttpClient::send`].
+    pub async fn whole(mut self) -> Result<Reply, HttpError> {
+        let mut body = Vec::new();
+        while let Some(piece) = self.piece().await? {
+            body.extend_from_slice(&piece);
+        }
+        Ok(Reply { status: self.status, body })
+    }
+}
+
+/// What is told of a request that fails.
+#[derive(Debug)]
+struct Explain {
+    url: String,
+    timeout: Duration,
+}
+
+impl Explain {
+    fn error(&self, error: &reqwest::Error) -> HttpError {
+        let url = self.url.clone();
         if is_unknown_authority(error) {
             return HttpError::UnknownAuthority { url };
         }

@@ -4,7 +4,7 @@ use keylime_schema::wire::api_version::ApiVersion;
 
 use crate::address::{Address, Scheme, escaped};
 use crate::error::TenantError;
-use crate::http::{Body, HttpClient, Method, Reply};
+use crate::http::{Body, HttpClient, Method, OpenReply, Reply};
 use crate::version_negotiation;
 
 /// Kinds of policies that have a name at the verifier.
@@ -86,12 +86,12 @@ impl VerifierClient {
         self.send(Method::Get, &format!("agents/?verifier={}", escaped(verifier_id)), Body::Empty).await
     }
 
-    /// The states of all agents.
+    /// The states of all agents, to be read as they arrive.
     ///
     /// # Errors
     /// See [`VerifierClient::status`].
-    pub async fn bulk(&mut self, verifier_id: &str) -> Result<Reply, TenantError> {
-        self.send(Method::Get, &format!("agents/?bulk=True&verifier={}", escaped(verifier_id)), Body::Empty).await
+    pub async fn bulk(&mut self, verifier_id: &str) -> Result<OpenReply, TenantError> {
+        self.open(Method::Get, &format!("agents/?bulk=True&verifier={}", escaped(verifier_id)), Body::Empty).await
     }
 
     /// Enrols an agent.
@@ -142,6 +142,10 @@ impl VerifierClient {
     }
 
     async fn send(&mut self, method: Method, path: &str, body: Body) -> Result<Reply, TenantError> {
+        Ok(self.open(method, path, body).await?.whole().await?)
+    }
+
+    async fn open(&mut self, method: Method, path: &str, body: Body) -> Result<OpenReply, TenantError> {
         let version = match self.version {
             Some(version) => version,
             None => {
@@ -151,7 +155,7 @@ impl VerifierClient {
             }
         };
         let url = self.address.url(Scheme::Https, &format!("/v{version}/{path}"));
-        Ok(self.http.send(method, &url, body).await?)
+        Ok(self.http.open(method, &url, body).await?)
     }
 }
 

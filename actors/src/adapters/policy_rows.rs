@@ -3,12 +3,17 @@
 use super::insert_rows::{groups_by_bytes, insert_rows};
 use super::key_lists::{key_lists, one_of};
 use super::row::Row;
-use crate::ports::{BootPolicyRecord, NewBootPolicy, NewRuntimePolicy, PolicyChoice, RuntimePolicyRecord};
+use crate::ports::{
+    BootPolicyRecord, EMPTY_POLICY, NewBootPolicy, NewRuntimePolicy, PolicyChoice, RuntimePolicyRecord,
+};
 use keylime_schema::database::Engine;
 use keylime_schema::database::entity::{boot_policy, runtime_policy, verifier_agent};
-use sea_orm::sea_query::{Expr, ExprTrait as _, LockType, Order, Query, SelectStatement};
+use sea_orm::sea_query::{Expr, ExprTrait as _, LockType, Order, Query, SelectStatement, SimpleExpr};
 use sea_orm::{ColumnTrait as _, ConnectionTrait, DbErr, EntityTrait, Iden, IdenStatic, Iterable, Value};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+
+/// Row ids in one statement; SQLite takes 32,766 parameters, older ones 999.
+const MOST_IDS: usize = 500;
 
 /// A policy table.
 pub(super) trait PolicyTable: Send + Sync {
@@ -26,6 +31,8 @@ pub(super) trait PolicyTable: Send + Sync {
     const WRITTEN: &'static [Self::Column];
 
     fn values(policy: &Self::New) -> Vec<Value>;
+    /// Holds for rows that say anything.
+    fn is_stated() -> SimpleExpr;
     fn decode(row: &Row<'_>) -> Result<Self::Record, String>;
 }
 
@@ -88,6 +95,10 @@ impl PolicyTable for RuntimePolicies {
         ]
     }
 
+    fn is_stated() -> SimpleExpr {
+        runtime_policy::Column::Generator.gt(EMPTY_POLICY)
+    }
+
     fn decode(row: &Row<'_>) -> Result<Self::Record, String> {
         let text = row.text("ima_policy")?;
         let checksum = match row.text("checksum")?.filter(|checksum| !checksum.is_empty()) {
@@ -127,6 +138,10 @@ impl PolicyTable for BootPolicies {
         vec![policy.name.as_str().into(), policy.text.as_deref().into()]
     }
 
+    fn is_stated() -> SimpleExpr {
+        boot_policy::Column::MbPolicy.is_not_null()
+    }
+
     fn decode(row: &Row<'_>) -> Result<Self::Record, String> {
         Ok(BootPolicyRecord {
             id: row.small_integer("id")?.ok_or("id is missing")?,
@@ -162,6 +177,27 @@ pub(super) async fn ids<P: PolicyTable, C: ConnectionTrait>(
             if let (Ok(Some(id)), Ok(Some(name))) = (row.small_integer("id"), row.text("name")) {
                 found.insert(name, id);
             }
+        }
+    }
+    Ok(found)
+}
+
+/// Those of the policies with these row ids that say anything. Texts stay in the database.
+pub(super) async fn stated<P: PolicyTable, C: ConnectionTrait>(
+    db: &C,
+    engine: Engine,
+    ids: &[i32],
+) -> Result<HashSet<i32>, DbErr> {
+    let mut found = HashSet::new();
+    for ids in ids.chunks(MOST_IDS) {
+        let select = Query::select()
+            .column(P::ID)
+            .from(P::entity())
+            .and_where(P::ID.is_in(ids.iter().copied()))
+            .and_where(P::is_stated())
+            .to_owned();
+        for row in db.query_all(&select).await? {
+            found.extend(Row::new(engine, &row).small_integer("id").map_err(DbErr::Type)?);
         }
     }
     Ok(found)

@@ -6,7 +6,7 @@ use super::store_fault::{ATTEMPTS, beyond_packet, store_error};
 use super::{agent_columns, attestation_rows, explanation_rows, outbox_rows, verifier_write};
 use crate::ports::{
     AgentPage, AgentRecord, BootPolicyRecord, NewBootPolicy, NewRuntimePolicy, OutboxRow, PolicyStoreError,
-    RuntimePolicyRecord, StoreError, VerifierStore, VerifierWrite, WriteOutcome,
+    RuntimePolicyRecord, StatedPolicies, StoreError, VerifierStore, VerifierWrite, WriteOutcome,
 };
 use async_trait::async_trait;
 use keylime_engine::evidence::attestation::{Attestation, AttestationIndex};
@@ -246,6 +246,15 @@ impl VerifierStore for SqlVerifierStore {
 
     async fn delete_boot_policy(&self, name: &str) -> Result<(), PolicyStoreError> {
         self.change_policy::<BootPolicies>(PolicyChange::Delete(name)).await.map(|_| ())
+    }
+
+    async fn stated_policies(&self, runtime: &[i32], boot: &[i32]) -> Result<StatedPolicies, StoreError> {
+        let (reader, engine) = (self.db.reader(), self.db.engine());
+        let runtime = policy_rows::stated::<RuntimePolicies, _>(reader, engine, runtime);
+        let runtime = runtime.await.map_err(|error| store_error(&error))?;
+        let boot = policy_rows::stated::<BootPolicies, _>(reader, engine, boot);
+        let boot = boot.await.map_err(|error| store_error(&error))?;
+        Ok(StatedPolicies { runtime, boot })
     }
 
     async fn attestation_summaries(&self, agent_ids: &[&str]) -> Result<Vec<(AgentId, StoredAttestation)>, StoreError> {

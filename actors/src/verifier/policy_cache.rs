@@ -1,13 +1,13 @@
 //! Policies: each row is read once, each content compiled once, and all agents that use it share the result.
 
-use crate::ports::{BootPolicyRecord, RuntimePolicyRecord, StoreError, VerifierStore};
+use crate::ports::{BootPolicyRecord, EMPTY_POLICY, RuntimePolicyRecord, StatedPolicies, StoreError, VerifierStore};
 use crate::runtime::cpu_pool::CpuPool;
 use keylime_engine::evidence::requirements::Demand;
 use keylime_engine::measured_boot::{BootPolicies, CompiledBootPolicy};
 use keylime_engine::policy::CompiledRuntimePolicy;
 use keylime_engine::policy::runtime_policy::checksum;
 use parking_lot::Mutex;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Weak};
 use tokio::sync::OnceCell;
 
@@ -106,6 +106,37 @@ impl PolicyCache {
         slot.get_or_try_init(|| self.load(ids)).await.cloned()
     }
 
+    /// Which of the policies of these agents say anything; none is read or compiled for it.
+    ///
+    /// # Errors
+    /// The database could not answer.
+    pub async fn stated(&self, of: impl Iterator<Item = PolicyIds>) -> Result<StatedPolicies, StoreError> {
+        let mut stated = StatedPolicies::default();
+        let (mut runtime, mut boot) = (HashSet::new(), HashSet::new());
+        {
+            let rows = self.rows.lock();
+            for ids in of {
+                match rows.get(&ids).and_then(|slot| slot.get()) {
+                    Some(known) => {
+                        stated.runtime.extend(ids.0.filter(|_| known.has_runtime_policy));
+                        stated.boot.extend(ids.1.filter(|_| known.has_boot_policy));
+                    }
+                    None => {
+                        runtime.extend(ids.0);
+                        boot.extend(ids.1);
+                    }
+                }
+            }
+        }
+        if !(runtime.is_empty() && boot.is_empty()) {
+            let (runtime, boot) = (Vec::from_iter(runtime), Vec::from_iter(boot));
+            let read = self.store.stated_policies(&runtime, &boot).await?;
+            stated.runtime.extend(read.runtime);
+            stated.boot.extend(read.boot);
+        }
+        Ok(stated)
+    }
+
     async fn load(&self, (runtime, boot): PolicyIds) -> Result<Arc<AgentPolicies>, StoreError> {
         let runtime = match runtime {
             Some(id) => self.store.runtime_policy_by_id(id).await?,
@@ -201,5 +232,3 @@ impl PolicyCache {
 
 /// Most rows remembered; a fleet with a policy of its own for every agent reads each of them once, when it is first needed.
 const MAX_ROWS: usize = 1024;
-/// `generator` of the policy that stands for none.
-const EMPTY_POLICY: i32 = 1;

@@ -1,8 +1,7 @@
 //! What users are shown of an agent: its row, overlaid with what its actor knows better.
 
-use crate::ports::AgentRecord;
+use crate::ports::{AgentRecord, StatedPolicies};
 use crate::verifier::api::AgentStatus;
-use crate::verifier::policy_cache::AgentPolicies;
 use keylime_engine::ids::AgentId;
 use keylime_engine::lifecycle::attestation_status::{pull_status, push_status};
 use keylime_engine::lifecycle::{AttestationStatus, Facts, OperationalState, PullSettings};
@@ -30,7 +29,7 @@ pub struct AgentSnapshot {
 pub fn status_of(
     record: AgentRecord,
     snapshot: Option<AgentSnapshot>,
-    policies: &AgentPolicies,
+    policies: &StatedPolicies,
     settings: &PullSettings,
     now: Now,
 ) -> AgentStatus {
@@ -41,8 +40,8 @@ pub fn status_of(
         failure_details: Vec::new(),
         explanations: Vec::new(),
         quarantined: false,
-        has_mb_refstate: policies.has_boot_policy,
-        has_runtime_policy: policies.has_runtime_policy,
+        has_mb_refstate: record.boot_policy_id.is_some_and(|id| policies.boot.contains(&id)),
+        has_runtime_policy: record.runtime_policy_id.is_some_and(|id| policies.runtime.contains(&id)),
         agent_id: record.agent_id.as_str().to_owned(),
         v: record.v,
         ip: record.ip,

@@ -2,7 +2,8 @@
 
 use crate::persistence::batch_writer::{BatchWriter, Keep};
 use crate::ports::{
-    AgentProgress, AgentRecord, ExplanationChange, StoreError, VerifierStore, VerifierWrite, WriteOutcome,
+    AgentProgress, AgentRecord, ExplanationChange, StatedPolicies, StoreError, VerifierStore, VerifierWrite,
+    WriteOutcome,
 };
 use crate::runtime::actor_system::{ActorSystem, StartError};
 use crate::runtime::admission::Admission;
@@ -202,7 +203,8 @@ impl VerifierHandle {
         let mut snapshots = self.survey(vec![agent_id.clone()]).await;
         let snapshot = snapshots.remove(agent_id);
         let is_judged = snapshot.as_ref().is_some_and(|snapshot| snapshot.explanations.is_some());
-        let mut status = self.render(record, snapshot).await?;
+        let policies = self.stated(std::slice::from_ref(&record)).await?;
+        let mut status = self.render(record, snapshot, &policies);
         if !is_judged {
             status.explanations = self.store().explanations(agent_id.as_str()).await?;
         }
@@ -229,12 +231,12 @@ impl VerifierHandle {
                 continue;
             }
             let mut snapshots = self.survey(page.agents.iter().map(|record| record.agent_id.clone()).collect()).await;
-            let mut statuses = Vec::with_capacity(page.agents.len());
-            for record in page.agents {
+            let policies = self.stated(&page.agents).await?;
+            let statuses = page.agents.into_iter().map(|record| {
                 let snapshot = snapshots.remove(&record.agent_id);
-                statuses.push(self.render(record, snapshot).await?);
-            }
-            return Ok(statuses);
+                self.render(record, snapshot, &policies)
+            });
+            return Ok(statuses.collect());
         }
     }
 
@@ -421,10 +423,14 @@ impl VerifierHandle {
         self.inner.shards.iter().zip(groups).filter(|(_, group)| !group.is_empty())
     }
 
-    async fn render(&self, record: AgentRecord, snapshot: Option<AgentSnapshot>) -> Result<AgentStatus, StoreError> {
-        let policies = self.inner.system.policies.get((record.runtime_policy_id, record.boot_policy_id)).await?;
+    async fn stated(&self, records: &[AgentRecord]) -> Result<StatedPolicies, StoreError> {
+        let ids = records.iter().map(|record| (record.runtime_policy_id, record.boot_policy_id));
+        self.inner.system.policies.stated(ids).await
+    }
+
+    fn render(&self, record: AgentRecord, snapshot: Option<AgentSnapshot>, policies: &StatedPolicies) -> AgentStatus {
         let system = &self.inner.system;
-        Ok(status_of(record, snapshot, &policies, &system.settings, system.ports.clock.now()))
+        status_of(record, snapshot, policies, &system.settings, system.ports.clock.now())
     }
 }
 

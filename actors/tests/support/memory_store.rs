@@ -2,9 +2,9 @@
 
 use async_trait::async_trait;
 use keylime_actors::ports::{
-    AgentAmendment, AgentPage, AgentProgress, AgentRecord, BootPolicyRecord, ExplanationChange, NewBootPolicy,
-    NewRuntimePolicy, OutboxRow, PolicyChoice, PolicyStoreError, RuntimePolicyRecord, StoreError, VerifierStore,
-    VerifierWrite, WriteOutcome,
+    AgentAmendment, AgentPage, AgentProgress, AgentRecord, BootPolicyRecord, EMPTY_POLICY, ExplanationChange,
+    NewBootPolicy, NewRuntimePolicy, OutboxRow, PolicyChoice, PolicyStoreError, RuntimePolicyRecord, StatedPolicies,
+    StoreError, VerifierStore, VerifierWrite, WriteOutcome,
 };
 use keylime_engine::evidence::attestation::{Attestation, AttestationIndex};
 use keylime_engine::ids::AgentId;
@@ -377,6 +377,17 @@ impl VerifierStore for MemoryStore {
     async fn delete_runtime_policy(&self, name: &str) -> Result<(), PolicyStoreError> {
         self.check()?;
         self.tables.lock().runtime.remove(name).map(drop).ok_or(PolicyStoreError::Missing)
+    }
+
+    async fn stated_policies(&self, runtime: &[i32], boot: &[i32]) -> Result<StatedPolicies, StoreError> {
+        self.check()?;
+        let tables = self.tables.lock();
+        let supplied = tables.runtime.values().filter(|row| row.generator > EMPTY_POLICY).map(|row| row.id);
+        let texts = tables.boot.values().filter(|row| row.text.is_some()).map(|row| row.id);
+        Ok(StatedPolicies {
+            runtime: supplied.filter(|id| runtime.contains(id)).collect(),
+            boot: texts.filter(|id| boot.contains(id)).collect(),
+        })
     }
 
     async fn boot_policy_by_id(&self, id: i32) -> Result<Option<BootPolicyRecord>, StoreError> {

@@ -4,7 +4,8 @@ use super::sessions::{MemorySessions, sessions};
 use async_trait::async_trait;
 use keylime_actors::ports::{
     AgentAmendment, AgentPage, AgentRecord, BootPolicyRecord, NewBootPolicy, NewRuntimePolicy, OutboxRow,
-    PolicyStoreError, RegistrationRecord, RuntimePolicyRecord, StoreError, VerifierStore, VerifierWrite, WriteOutcome,
+    PolicyStoreError, RegistrationRecord, RuntimePolicyRecord, StatedPolicies, StoreError, VerifierStore,
+    VerifierWrite, WriteOutcome,
 };
 use keylime_actors::registrar::{ActivateError, DeleteError, RegisterAgent, RegisterError};
 use keylime_actors::runtime::cpu_pool::CpuPool;
@@ -136,6 +137,9 @@ impl VerifierStore for PolicyStore {
     async fn delete_boot_policy(&self, name: &str) -> Result<(), PolicyStoreError> {
         self.unused(name)?;
         self.boot.lock().unwrap().remove(name).map(drop).ok_or(PolicyStoreError::Missing)
+    }
+    async fn stated_policies(&self, _: &[i32], _: &[i32]) -> Result<StatedPolicies, StoreError> {
+        Ok(StatedPolicies::default())
     }
     async fn outbox_pending(&self, _: u64) -> Result<Vec<OutboxRow>, StoreError> {
         Ok(Vec::new())

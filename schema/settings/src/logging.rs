@@ -167,9 +167,9 @@ struct KeylimeLines {
     offset: UtcOffset,
 }
 
+/// What an event says besides its message.
 #[derive(Default)]
 struct Fields {
-    message: String,
     rest: String,
     critical: bool,
     reqid: String,
@@ -192,7 +192,7 @@ impl fmt::Display for OneLine<'_> {
 impl Visit for Fields {
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
         let written = match field.name() {
-            "message" => write!(self.message, "{value:?}"),
+            "message" => Ok(()),
             "critical" => {
                 self.critical = true;
                 Ok(())
@@ -215,6 +215,17 @@ impl Visit for Fields {
     }
 }
 
+/// Writes the message of an event: some are megabytes long, and none is copied on its way.
+struct Message<'w, W>(&'w mut W, fmt::Result);
+
+impl<W: fmt::Write> Visit for Message<'_, W> {
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        if field.name() == "message" && self.1.is_ok() {
+            self.1 = write!(self.0, "{value:?}");
+        }
+    }
+}
+
 impl<S, N> FormatEvent<S, N> for KeylimeLines
 where
     S: Subscriber + for<'a> LookupSpan<'a>,
@@ -227,7 +238,13 @@ where
         let level = if fields.critical { "CRITICAL" } else { level_name(*event.metadata().level()) };
         #[allow(clippy::disallowed_methods, reason = "log lines carry wall-clock time")]
         let now = OffsetDateTime::now_utc().to_offset(self.offset);
-        writeln!(writer, "{}", render(&self.format, &fields, name, level, now))
+        let message = |writer: &mut Writer<'_>| {
+            let mut message = Message(writer, Ok(()));
+            event.record(&mut message);
+            message.1
+        };
+        render(&mut writer, &self.format, message, &fields, (name, level, now))?;
+        writer.write_char('\n')
     }
 }
 
@@ -240,39 +257,41 @@ fn level_name(level: Level) -> &'static str {
     }
 }
 
-fn render(format: &str, fields: &Fields, name: &str, level: &str, now: OffsetDateTime) -> String {
-    let time = now.format(format_description!("[year]-[month]-[day] [hour]:[minute]:[second]")).unwrap_or_default();
-    let reqidf = if fields.reqid.is_empty() { String::new() } else { format!("(reqid={})", fields.reqid) };
-    let mut line = String::with_capacity(format.len() + fields.message.len() + 64);
+fn render<W: fmt::Write>(
+    line: &mut W,
+    format: &str,
+    message: impl Fn(&mut W) -> fmt::Result,
+    fields: &Fields,
+    (name, level, now): (&str, &str, OffsetDateTime),
+) -> fmt::Result {
     let mut rest = format;
     while let Some(start) = rest.find("%(") {
-        line.push_str(&rest[..start]);
+        line.write_str(&rest[..start])?;
         let Some(end) = rest[start..].find(')') else { break };
         let key = &rest[start + 2..start + end];
         rest = &rest[start + end + 1..];
         let spec = rest.find(|c: char| c.is_ascii_alphabetic()).map_or(rest.len(), |n| n + 1);
         rest = &rest[spec..];
         match key {
-            "asctime" => line.push_str(&time),
-            "msecs" => {
-                let _ = write!(line, "{:03}", now.millisecond());
+            "asctime" => {
+                let time = format_description!("[year]-[month]-[day] [hour]:[minute]:[second]");
+                line.write_str(&now.format(time).unwrap_or_default())?;
             }
-            "name" => line.push_str(name),
-            "levelname" => line.push_str(level),
+            "msecs" => write!(line, "{:03}", now.millisecond())?,
+            "name" => line.write_str(name)?,
+            "levelname" => line.write_str(level)?,
             "message" => {
-                line.push_str(&fields.message);
-                line.push_str(&fields.rest);
+                message(line)?;
+                line.write_str(&fields.rest)?;
             }
-            "reqid" => line.push_str(&fields.reqid),
-            "reqidf" => line.push_str(&reqidf),
-            "process" => {
-                let _ = write!(line, "{}", std::process::id());
-            }
+            "reqid" => line.write_str(&fields.reqid)?,
+            "reqidf" if fields.reqid.is_empty() => {}
+            "reqidf" => write!(line, "(reqid={})", fields.reqid)?,
+            "process" => write!(line, "{}", std::process::id())?,
             _ => {}
         }
     }
-    line.push_str(rest);
-    line
+    line.write_str(rest)
 }
 
 #[cfg(test)]
@@ -280,18 +299,22 @@ mod tests {
     use super::*;
     use time::macros::datetime;
 
+    fn rendered(format: &str, message: &str, level: &str) -> String {
+        let mut line = String::new();
+        let about = ("keylime.tenant", level, datetime!(2026-11-23 10:01:02.003 UTC));
+        render(&mut line, format, |line| line.write_str(message), &Fields::default(), about).unwrap();
+        line
+    }
+
     #[test]
     fn lines_have_keylimes_shape() {
-        let fields = Fields { message: "Status".into(), ..Fields::default() };
-        let line = render(DEFAULT_FORMAT, &fields, "keylime.tenant", "INFO", datetime!(2026-11-23 10:01:02.003 UTC));
+        let line = rendered(DEFAULT_FORMAT, "Status", "INFO");
         assert_eq!(line, "2026-11-23 10:01:02.003 - keylime.tenant - INFO - Status");
     }
 
     #[test]
     fn the_documented_format_with_request_ids_ends_in_a_space_outside_requests() {
-        let fields = Fields { message: "m".into(), ..Fields::default() };
-        let format = format!("{DEFAULT_FORMAT} %(reqidf)s");
-        let line = render(&format, &fields, "k", "ERROR", datetime!(2026-11-23 10:01:02 UTC));
+        let line = rendered(&format!("{DEFAULT_FORMAT} %(reqidf)s"), "m", "ERROR");
         assert!(line.ends_with("- ERROR - m "), "{line:?}");
     }
 

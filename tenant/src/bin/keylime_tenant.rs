@@ -6,7 +6,6 @@ use keylime_settings::logging::{self, Program};
 use keylime_tenant::answer::Answer;
 use keylime_tenant::argument_parser::{Stop, terminal_width};
 use keylime_tenant::cli::{Options, OutputForm};
-use keylime_tenant::output::{compact, line};
 use keylime_tenant::session::Session;
 use keylime_tenant::{command, enrollment_actor};
 use tracing::error;
@@ -27,7 +26,7 @@ fn main() -> ExitCode {
             eprint!("{text}");
             if arguments.iter().any(|argument| argument == "--json") {
                 let message = text.trim_end().rsplit('\n').next().unwrap_or_default();
-                line(&compact(&Answer::default().document("", Some(message))));
+                print(&Answer::default(), "", Some(message));
             }
             return ExitCode::from(USAGE_ERROR);
         }
@@ -49,7 +48,13 @@ fn main() -> ExitCode {
         error!(target: "keylime.tenant", "{problem}");
     }
     if form == OutputForm::Json {
-        line(&compact(&answer.document(&command, problem.as_deref())));
+        print(&answer, &command, problem.as_deref());
     }
     if problem.is_none() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// Prints the document of a command. A reader that went away is no reason to fail.
+fn print(answer: &Answer, command: &str, error: Option<&str>) {
+    let out = std::io::BufWriter::new(std::io::stdout().lock());
+    let _ = answer.write(out, command, error);
 }

@@ -3,13 +3,10 @@
 use serde_json::Value;
 use tracing::{info, warn};
 
-use super::status::name_state;
+use super::bulk_listing;
 use crate::error::TenantError;
 use crate::output::{body_repr, compact, printable};
 use crate::session::Session;
-
-/// What the state of an agent that attests by itself is shown as.
-const NO_STATE: &str = "Not applicable (Push Mode)";
 
 /// The ids of the verifier's agents. A verifier that refuses is reported and is no error.
 pub(super) async fn verifier(session: &mut Session) -> Result<(), TenantError> {
@@ -76,21 +73,12 @@ pub(super) async fn bulk(session: &mut Session) -> Result<(), TenantError> {
     let reply = session.verifier.bulk(&verifier_id).await?;
     let name = session.verifier.name();
     if reply.status != 200 {
+        let reply = reply.whole().await?;
         let message = format!("Status command response: {} Unexpected response from {name}.", reply.status);
         return Err(TenantError::refused(format!("{message} {}", printable(&reply.status_text()))));
     }
-    let malformed = || TenantError::Malformed { peer: "verifier" };
-    let Some(Value::Object(mut agents)) = reply.results() else { return Err(malformed()) };
-    for agent in agents.values_mut() {
-        let agent = agent.as_object_mut().ok_or_else(malformed)?;
-        let state = agent.get_mut("operational_state").ok_or_else(malformed)?;
-        if state.is_null() {
-            *state = Value::from(NO_STATE);
-        }
-        name_state(agent);
-    }
-    let agents = Value::Object(agents);
-    info!(target: "keylime.tenant", "Bulk Agent Info:\n{}", compact(&agents));
-    session.answer.note("agents", agents);
+    let agents = bulk_listing::receive(reply).await?;
+    info!(target: "keylime.tenant", "Bulk Agent Info:\n{agents}");
+    session.answer.note_text("agents", agents);
     Ok(())
 }

@@ -1,5 +1,6 @@
 //! The commands of `keylime_tenant` (`tenant-cli.md` §4).
 
+mod bulk_listing;
 mod delete;
 mod enrol;
 mod explain;

@@ -5,7 +5,7 @@ use crate::on_every_engine;
 use keylime_actors::adapters::verifier_store::SqlVerifierStore;
 use keylime_actors::ports::{
     AgentProgress, AgentRecord, ExplanationChange, NewBootPolicy, NewRuntimePolicy, OutboxRow, PolicyChoice,
-    PolicyStoreError, VerifierStore as _, VerifierWrite, WriteOutcome,
+    PolicyStoreError, StatedPolicies, VerifierStore as _, VerifierWrite, WriteOutcome,
 };
 use keylime_engine::ids::AgentId;
 use keylime_engine::verdict::Explanation;
@@ -24,6 +24,7 @@ on_every_engine!(Verifier;
     explanations_last_from_a_failure_to_the_next_pass,
     deletion_takes_evidence_along_and_keeps_policies_that_others_use,
     policies_are_created_replaced_and_deleted_by_their_rules,
+    policies_that_say_anything_are_told_apart_without_their_texts,
     a_row_that_cannot_be_stored_is_refused_alone,
     of_two_processes_exactly_one_enrols_an_agent,
     pages_cover_all_agents_of_a_verifier_once,
@@ -411,6 +412,30 @@ async fn policies_are_created_replaced_and_deleted_by_their_rules(test: TestData
     store.delete_boot_policy("p").await.unwrap();
     assert_eq!(store.runtime_policy("p").await.unwrap(), None);
     assert_eq!(store.boot_policy("p").await.unwrap(), None);
+}
+
+async fn policies_that_say_anything_are_told_apart_without_their_texts(test: TestDatabase) {
+    let store = store(&test);
+    let none = NewRuntimePolicy { text: None, generator: 1, ..runtime("none") };
+    store.create_runtime_policy(none).await.unwrap();
+    store.create_runtime_policy(runtime("supplied")).await.unwrap();
+    store.create_boot_policy(boot("none")).await.unwrap();
+    store.create_boot_policy(NewBootPolicy { text: Some("".into()), ..boot("empty") }).await.unwrap();
+    let mut rows = Vec::new();
+    for name in ["none", "supplied"] {
+        rows.push(store.runtime_policy(name).await.unwrap().unwrap().id);
+    }
+    let mut boots = Vec::new();
+    for name in ["none", "empty"] {
+        boots.push(store.boot_policy(name).await.unwrap().unwrap().id);
+    }
+    // More ids than fit in one statement, most of them of no row.
+    let asked = |known: &[i32]| Vec::from_iter(known.iter().copied().chain(100_000..101_200));
+    let stated = store.stated_policies(&asked(&rows), &asked(&boots)).await.unwrap();
+    assert_eq!(stated, StatedPolicies { runtime: [rows[1]].into(), boot: [boots[1]].into() });
+    assert_eq!(store.stated_policies(&[], &[]).await.unwrap(), StatedPolicies::default());
+    let others = store.stated_policies(&rows[..1], &boots[..1]).await.unwrap();
+    assert_eq!(others, StatedPolicies::default());
 }
 
 async fn a_row_that_cannot_be_stored_is_refused_alone(test: TestDatabase) {
