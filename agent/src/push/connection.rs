@@ -88,7 +88,7 @@ pub enum ConnectionError {
 }
 
 /// The library's message is only "error sending request"; its causes say what happened.
-fn with_causes(error: &reqwest::Error) -> String {
+pub(crate) fn with_causes(error: &reqwest::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {

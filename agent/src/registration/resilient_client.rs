@@ -7,6 +7,7 @@ use serde_json::Value;
 use time::OffsetDateTime;
 
 use crate::configuration::settings::BackoffSettings;
+use crate::push::connection::with_causes;
 use crate::registration::retry::{Attempt, parse_retry_after, wait_before_retry};
 
 /// Largest answer read, in bytes.
@@ -43,7 +44,7 @@ impl Answer {
 #[derive(Debug, thiserror::Error)]
 pub enum RequestError {
     /// The connection or the transfer failed, also after all retries.
-    #[error("request failed: {0}")]
+    #[error("request failed: {}", with_causes(.0))]
     Transport(#[from] reqwest::Error),
     /// The answer is longer than any this client expects.
     #[error("answer is longer than {MAX_ANSWER_BYTES} bytes")]
@@ -81,7 +82,10 @@ impl ResilientClient {
             let result = self.send_once(method.clone(), url, body, &request_id).await;
             let outcome = match &result {
                 Ok((answer, retry_after)) => Attempt::Answered { status: answer.status, retry_after: *retry_after },
-                Err(RequestError::Transport(_)) => Attempt::Transport,
+                Err(RequestError::Transport(error)) => {
+                    tracing::debug!(target: "keylime.agent", url, reason = with_causes(error), "request failed");
+                    Attempt::Transport
+                }
                 Err(RequestError::TooLong) => return result.map(|(answer, _)| answer),
             };
             let Some(wait) = wait_before_retry(&outcome, attempt, &self.backoff) else {

@@ -8,7 +8,7 @@ use keylime_engine::identity::registration::{MalformedCertificateAction, Registr
 use keylime_gateway::authorization::NoSessions;
 use keylime_gateway::configuration::RegistrarConfiguration;
 use keylime_gateway::routes::{RegistrarState, registrar_routes};
-use keylime_gateway::startup::{self, CommandLine, Operations, Outcome, StartError};
+use keylime_gateway::startup::{self, CommandLine, Operations, Outcome, StartError, StopSignals};
 use keylime_gateway::tls::{Generated, TlsPaths};
 use keylime_schema::database::Service;
 use keylime_settings::{Component, Config, logging, work_dir};
@@ -43,6 +43,7 @@ async fn run(config: &Config) -> Result<(), StartError> {
     let paths = TlsPaths::new(&work_dir, Component::Registrar, &configuration.tls.directory);
     let tls = startup::server_tls(&paths, &configuration.tls, &configuration.web.ip, Vec::new(), Generated::Server)?;
     let database = startup::open_database(&configuration.database, Service::Registrar, &work_dir).await?;
+    let stop = StopSignals::watch()?;
     let handle = start_system(&configuration, SqlRegistrarStore::new(database.clone()))?;
     let ready = handle.clone();
     let operations = Operations {
@@ -51,7 +52,7 @@ async fn run(config: &Config) -> Result<(), StartError> {
     };
     let state = RegistrarState { backend: Arc::new(handle.clone()) };
     let servers = startup::serve(&configuration.web, tls, registrar_routes(), state, Arc::new(NoSessions), operations)?;
-    startup::wait_for_stop().await?;
+    stop.received().await;
     for server in &servers {
         server.drain(configuration.web.shutdown_drain).await;
     }

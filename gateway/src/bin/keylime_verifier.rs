@@ -8,7 +8,7 @@ use keylime_gateway::backend::VerifierBackend;
 use keylime_gateway::configuration::{Mode, TrustedAuthorities, VerifierConfiguration};
 use keylime_gateway::routes::{VerifierSettings, VerifierState, attestation_routes, verifier_routes};
 use keylime_gateway::routing::Route;
-use keylime_gateway::startup::{self, CommandLine, Operations, Outcome, StartError};
+use keylime_gateway::startup::{self, CommandLine, Operations, Outcome, StartError, StopSignals};
 use keylime_gateway::tls::{Generated, TlsPaths};
 use keylime_gateway::verifier_system::{self, VerifierSystem};
 use keylime_schema::database::Service;
@@ -56,6 +56,7 @@ async fn run(config: &Config, local_time: UtcOffset) -> Result<(), StartError> {
     let database = startup::open_database(&configuration.database, Service::Verifier, &work_dir).await?;
     let store = Arc::new(SqlVerifierStore::new(database.clone()));
     let sessions = Arc::new(SqlSessionStore::new(database.clone()));
+    let stop = StopSignals::watch()?;
     let system = verifier_system::start(&configuration, &paths, store, sessions, local_time).await?;
     let state = VerifierState {
         backend: Arc::new(system.handle.clone()),
@@ -65,7 +66,7 @@ async fn run(config: &Config, local_time: UtcOffset) -> Result<(), StartError> {
     let tokens = Arc::new(system.sessions.clone());
     let operations = Operations { metrics, probe: probe(&system) };
     let servers = startup::serve(web, tls, routes_of(configuration.mode), state, tokens, operations)?;
-    startup::wait_for_stop().await?;
+    stop.received().await;
     for server in &servers {
         server.drain(web.shutdown_drain).await;
     }

@@ -11,5 +11,5 @@ pub use announcement::announce;
 pub use command_line::{CommandLine, Outcome};
 pub use database::open_database;
 pub use environment::{prepare_process, test_mode};
-pub use serve::{Operations, serve, wait_for_stop};
+pub use serve::{Operations, StopSignals, serve};
 pub use tls_setup::{StartError, require_work_dir, server_tls};

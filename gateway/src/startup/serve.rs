@@ -11,7 +11,7 @@ use crate::tls::{ServerTlsFiles, reload_when_changed};
 use metrics_exporter_prometheus::PrometheusHandle;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// A body has to be complete after this time; enough for `max_upload_size` over a slow line.
 const BODY_DEADLINE: Duration = Duration::from_secs(300);
@@ -75,16 +75,27 @@ fn provider(name: &str) -> Arc<dyn Provider> {
     Arc::new(SimpleProvider)
 }
 
-/// Waits for SIGTERM or SIGINT.
-///
-/// # Errors
-/// When the signals cannot be received.
-pub async fn wait_for_stop() -> Result<(), StartError> {
-    let receive = |kind| signal(kind).map_err(StartError::system("cannot receive signals"));
-    let (mut terminate, mut interrupt) = (receive(SignalKind::terminate())?, receive(SignalKind::interrupt())?);
-    tokio::select! {
-        _ = terminate.recv() => tracing::info!(target: "keylime.web", "SIGTERM received, stopping"),
-        _ = interrupt.recv() => tracing::info!(target: "keylime.web", "SIGINT received, stopping"),
+/// SIGTERM and SIGINT, noticed from when this is made on: whoever sees a port answer may end the process in order.
+pub struct StopSignals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl StopSignals {
+    /// Notices the signals from now on; until then they end the process at once.
+    ///
+    /// # Errors
+    /// When the signals cannot be received.
+    pub fn watch() -> Result<Self, StartError> {
+        let receive = |kind| signal(kind).map_err(StartError::system("cannot receive signals"));
+        Ok(Self { terminate: receive(SignalKind::terminate())?, interrupt: receive(SignalKind::interrupt())? })
     }
-    Ok(())
+
+    /// Waits for one of them, or for none if it has come already.
+    pub async fn received(mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => tracing::info!(target: "keylime.web", "SIGTERM received, stopping"),
+            _ = self.interrupt.recv() => tracing::info!(target: "keylime.web", "SIGINT received, stopping"),
+        }
+    }
 }

@@ -1,17 +1,18 @@
 //! A software TPM of its own for one test: started on free ports in a directory that goes away with it.
 
 use std::io::{self, Read as _, Write as _};
-use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::ports;
 use tempfile::TempDir;
 
 /// How long swtpm may take to accept connections.
 const START_LIMIT: Duration = Duration::from_secs(10);
-/// Attempts to find two neighbouring free ports; another process may take them in between.
+/// Attempts with two ports each; another process may take them in between.
 const PORT_ATTEMPTS: u32 = 20;
 
 /// swtpm's control command that resets the TPM (CMD_INIT).
@@ -68,7 +69,8 @@ impl SoftwareTpm {
             make_ek_certificate(state.path())?;
         }
         for _ in 0..PORT_ATTEMPTS {
-            let port = free_port_pair()?;
+            // The TCG stack expects the control channel one above the command channel.
+            let port = ports::free_run(2);
             let mut process = spawn(state.path(), port)?;
             if listens(&mut process, port) {
                 return Ok(Self { process, port, state });
@@ -178,19 +180,6 @@ fn make_ek_certificate(directory: &Path) -> Result<(), SwtpmError> {
     Err(SwtpmError::Setup(String::from_utf8_lossy(&text).into_owned()))
 }
 
-/// Two neighbouring free ports: the TCG stack expects the control channel one above the command channel.
-fn free_port_pair() -> Result<u16, SwtpmError> {
-    for _ in 0..PORT_ATTEMPTS {
-        let first = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).map_err(io_error("bind a port"))?;
-        let port = first.local_addr().map_err(io_error("read a port"))?.port();
-        let Some(next) = port.checked_add(1) else { continue };
-        if TcpListener::bind((Ipv4Addr::LOCALHOST, next)).is_ok() {
-            return Ok(port);
-        }
-    }
-    Err(SwtpmError::NotListening)
-}
-
 fn spawn(directory: &Path, port: u16) -> Result<Child, SwtpmError> {
     Command::new("swtpm")
         .args(["socket", "--tpm2", "--tpmstate"])
@@ -205,14 +194,16 @@ fn spawn(directory: &Path, port: u16) -> Result<Child, SwtpmError> {
         .map_err(io_error("run swtpm"))
 }
 
-/// Waits for the control channel; the command channel serves one connection at a time and is left alone.
+/// Waits for both channels. The command channel serves one connection at a time and is only looked at.
 fn listens(process: &mut Child, port: u16) -> bool {
     let limit = Instant::now() + START_LIMIT;
     while Instant::now() < limit {
         if !matches!(process.try_wait(), Ok(None)) {
             return false;
         }
-        if TcpStream::connect((Ipv4Addr::LOCALHOST, port + 1)).is_ok() {
+        // Local and remote address and the state LISTEN (proc(5)).
+        let sockets = std::fs::read_to_string("/proc/net/tcp").unwrap_or_default();
+        if [port, port + 1].iter().all(|port| sockets.contains(&format!(" 0100007F:{port:04X} 00000000:0000 0A "))) {
             return true;
         }
         thread::sleep(Duration::from_millis(20));
