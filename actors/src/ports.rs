@@ -4,6 +4,7 @@ mod amendment;
 
 pub use amendment::AgentAmendment;
 
+use crate::runtime::admission::Permit;
 use async_trait::async_trait;
 use bytes::Bytes;
 use keylime_engine::evidence::attestation::{Attestation, AttestationIndex, WallMicros};
@@ -568,7 +569,7 @@ pub enum AgentTrust {
 }
 
 /// One HTTP request to an agent.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct AgentCall {
     /// The agent; its connection is kept for its next request.
     pub agent_id: AgentId,
@@ -578,6 +579,9 @@ pub struct AgentCall {
     pub path: String,
     /// Method, and body if any.
     pub method: AgentMethod,
+    /// Held while a connection is being opened for the request, but no longer than an honest agent needs: one that is silent
+    /// keeps no other from being asked.
+    pub opening: Option<Permit>,
 }
 
 /// Method and body of an [`AgentCall`].
@@ -631,6 +635,10 @@ pub enum Unreachable {
 pub trait EvidenceTransport: Send + Sync + 'static {
     /// Sends a request and waits for the whole response; ends by itself after the configured request timeout.
     async fn send(&self, call: AgentCall) -> AgentReply;
+    /// Whether the next request to an agent needs no new connection, as far as can be known.
+    fn is_connected(&self, _agent_id: &AgentId) -> bool {
+        true
+    }
     /// Closes the kept connection of an agent that is not asked any more.
     fn forget(&self, agent_id: &AgentId);
 }

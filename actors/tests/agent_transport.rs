@@ -9,6 +9,7 @@ use keylime_actors::adapters::http_evidence_transport::{HttpEvidenceTransport, T
 use keylime_actors::ports::{
     AgentCall, AgentEndpoint, AgentMethod, AgentReply, AgentTrust, EvidenceTransport, Unreachable,
 };
+use keylime_actors::runtime::admission::Admission;
 use keylime_engine::ids::AgentId;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, ExtendedKeyUsagePurpose, IsCa, KeyPair};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
@@ -99,6 +100,7 @@ fn call_to(host: &str, port: u16, path: &str, trust: AgentTrust) -> AgentCall {
         endpoint: Arc::new(AgentEndpoint { host: host.into(), port, trust }),
         path: path.to_owned(),
         method: AgentMethod::Get,
+        opening: None,
     }
 }
 
@@ -246,4 +248,19 @@ async fn ipv6_addresses_are_written_in_brackets() {
     let reply = transport(&[]).send(call_to("::1", port, "/a", AgentTrust::Plain)).await;
     assert_eq!(text(&reply), "ok");
     assert!(server.await.unwrap().to_lowercase().contains(&format!("host: [::1]:{port}\r\n")));
+}
+
+#[tokio::test]
+async fn who_says_nothing_counts_as_being_opened_for_a_second_only() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let openings = Admission::new(1);
+    let mut call = call_to("127.0.0.1", port, "/version", AgentTrust::Authorities);
+    call.opening = openings.try_enter();
+    let silent = tokio::spawn(async move { transport(&[]).send(call).await });
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert!(openings.try_enter().is_none());
+    let freed = tokio::time::timeout(Duration::from_millis(1_500), openings.enter()).await;
+    assert!(freed.is_ok() && !silent.is_finished(), "the request itself goes on");
+    assert!(matches!(silent.await.unwrap(), AgentReply::Unreachable(Unreachable::Timeout)));
 }

@@ -5,6 +5,7 @@
 
 use crate::adapters::kept_connections::KeptConnections;
 use crate::ports::{AgentCall, AgentEndpoint, AgentMethod, AgentReply, AgentTrust, EvidenceTransport, Unreachable};
+use crate::runtime::admission::Permit;
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
 use http_body_util::{BodyExt, Full};
@@ -18,6 +19,7 @@ use rustls::ClientConfig;
 use rustls::client::Resumption;
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 use std::net::{IpAddr, SocketAddr};
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpStream;
@@ -77,7 +79,7 @@ impl HttpEvidenceTransport {
         })
     }
 
-    async fn exchange(&self, call: &AgentCall) -> Result<AgentReply, Unreachable> {
+    async fn exchange(&self, call: &AgentCall, opening: Option<Permit>) -> Result<AgentReply, Unreachable> {
         if let Some(sender) = self.kept.take(&call.agent_id) {
             match self.exchange_on(sender, call).await {
                 // An agent may close an idle connection at any moment; that says nothing about the agent.
@@ -85,7 +87,7 @@ impl HttpEvidenceTransport {
                 other => return other,
             }
         }
-        let sender = self.connect(&call.endpoint).await?;
+        let sender = self.open(&call.endpoint, opening).await?;
         self.exchange_on(sender, call).await
     }
 
@@ -131,6 +133,17 @@ impl HttpEvidenceTransport {
         Ok(whole.unwrap_or_else(|| gathered.freeze()))
     }
 
+    async fn open(&self, endpoint: &AgentEndpoint, opening: Option<Permit>) -> Result<Sender, Unreachable> {
+        let mut connecting = pin!(self.connect(endpoint));
+        match tokio::time::timeout(QUICK_OPENING, connecting.as_mut()).await {
+            Ok(result) => result,
+            Err(_) => {
+                drop(opening);
+                connecting.await
+            }
+        }
+    }
+
     async fn connect(&self, endpoint: &AgentEndpoint) -> Result<Sender, Unreachable> {
         let stream = match endpoint.host.parse::<IpAddr>() {
             Ok(address) => TcpStream::connect(SocketAddr::new(address, endpoint.port)).await,
@@ -157,12 +170,17 @@ impl HttpEvidenceTransport {
 
 #[async_trait]
 impl EvidenceTransport for HttpEvidenceTransport {
-    async fn send(&self, call: AgentCall) -> AgentReply {
-        match tokio::time::timeout(self.options.request_timeout, self.exchange(&call)).await {
+    async fn send(&self, mut call: AgentCall) -> AgentReply {
+        let opening = call.opening.take();
+        match tokio::time::timeout(self.options.request_timeout, self.exchange(&call, opening)).await {
             Ok(Ok(reply)) => reply,
             Ok(Err(reason)) => AgentReply::Unreachable(reason),
             Err(_) => AgentReply::Unreachable(Unreachable::Timeout),
         }
+    }
+
+    fn is_connected(&self, agent_id: &AgentId) -> bool {
+        self.kept.has(agent_id)
     }
 
     fn forget(&self, agent_id: &AgentId) {
@@ -211,3 +229,5 @@ const USER_AGENT: &str = concat!("keylime-verifier/", env!("CARGO_PKG_VERSION"))
 /// Headers and pieces of a body pass through a buffer of at most this size, whatever the response.
 const MAX_BUFFER: usize = 64 * 1024;
 const MAX_HEADERS: usize = 64;
+/// How long an agent that is there takes at most to open a connection; others do not count as being opened any more.
+const QUICK_OPENING: Duration = Duration::from_secs(1);

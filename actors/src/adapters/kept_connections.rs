@@ -28,6 +28,11 @@ impl KeptConnections {
         (!sender.is_closed()).then_some(sender)
     }
 
+    /// Whether there is a connection to an agent that was not closed yet.
+    pub fn has(&self, agent_id: &AgentId) -> bool {
+        self.stripe(agent_id).lock().get(agent_id).is_some_and(|sender| !sender.is_closed())
+    }
+
     /// Keeps a connection for the agent's next request, or closes it when there are enough.
     pub fn keep(&self, agent_id: &AgentId, sender: Sender) {
         if self.count.load(Ordering::Relaxed) >= self.limit {

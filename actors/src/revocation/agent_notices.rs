@@ -203,7 +203,7 @@ async fn call(
 ) -> Result<(u16, Bytes), String> {
     let target = &assignment.target;
     let (agent_id, endpoint) = (target.agent_id.clone(), Arc::clone(&target.endpoint));
-    match shared.transport.send(AgentCall { agent_id, endpoint, path, method }).await {
+    match shared.transport.send(AgentCall { agent_id, endpoint, path, method, opening: None }).await {
         AgentReply::Response { status, body } => Ok((status, body)),
         AgentReply::Unreachable(reason) => Err(reason.to_string()),
     }

@@ -1,7 +1,6 @@
 //! One enrolled agent: translates what happens into inputs of the state machine. It decides nothing.
 
 use crate::ports::{AgentRecord, AgentReply, StoreError, WriteOutcome};
-use crate::runtime::admission::Permit;
 use crate::runtime::deadline_slot::{DeadlineSlot, Fired};
 use crate::runtime::exit_guard::ExitGuard;
 use crate::verifier::agent_material::AgentMaterial;
@@ -10,6 +9,7 @@ use crate::verifier::last_verdict::LastVerdict;
 use crate::verifier::policy_cache::AgentPolicies;
 use crate::verifier::shard_context::ShardContext;
 use crate::verifier::status::AgentSnapshot;
+use crate::verifier::turns::{Turn, asks};
 use actix::{Actor, ActorContext, Context, Handler, Message, ResponseFuture};
 use bytes::Bytes;
 use keylime_engine::evidence::{classify_quote_reply, classify_share_reply, classify_version_reply};
@@ -34,7 +34,7 @@ pub struct AgentActor {
     /// Absent only while a transition runs.
     pub(super) state: Option<Box<PullState>>,
     pub(super) deadline: DeadlineSlot,
-    pub(super) permit: Option<Permit>,
+    pub(super) turn: Turn,
     /// The policies, until one of them is replaced.
     pub(super) policies: Option<Arc<AgentPolicies>>,
     /// Since when a change that may wait has not been handed to the writer.
@@ -109,7 +109,7 @@ impl AgentActor {
             material,
             state: Some(Box::new(state)),
             deadline: DeadlineSlot::default(),
-            permit: None,
+            turn: Turn::default(),
             policies: None,
             lazy_since: None,
             failure_details: None,
@@ -137,7 +137,7 @@ impl AgentActor {
         let has_failed = state.phase == Phase::Ended(Ending::Failed);
         let (mut state, effects) = transition(*state, input, self.shard.terms(self.material.has_share), now, &entropy);
         if !state.in_flight() {
-            self.permit = None;
+            self.turn.end();
         }
         if state.phase == Phase::Ended(Ending::Failed) && !has_failed {
             let reason = self.failure_details.as_deref().and_then(|details| details.first());
@@ -166,35 +166,21 @@ impl AgentActor {
         });
     }
 
-    fn deadline_reached(&mut self, at: Timestamp, reason: DeadlineReason, now: Now, ctx: &mut Context<Self>) {
-        let asks = match reason {
-            DeadlineReason::NextAttestation | DeadlineReason::RetryBackoff => true,
-            DeadlineReason::ReplyTimeout | DeadlineReason::SilenceTimeout => false,
-        };
-        if asks {
-            if let Some(delay) = self.no_admission() {
+    pub(super) fn deadline_reached(
+        &mut self,
+        at: Timestamp,
+        reason: DeadlineReason,
+        now: Now,
+        ctx: &mut Context<Self>,
+    ) {
+        if asks(reason) {
+            if let Some(delay) = self.no_room(at, ctx) {
                 return self.advance(Input::Deferred(delay), ctx);
             }
             metrics::histogram!("keylime_verifier_lateness_seconds", "reason" => reason.name())
                 .record(now.at.since(at).as_secs_f64());
         }
         self.advance(Input::DeadlineReached, ctx);
-    }
-
-    /// How long a request has to wait because the verifier lacks resources; `None` when it may go, with a permit taken.
-    fn no_admission(&mut self) -> Option<Duration> {
-        if self.shard.draining.get() || self.shard.writer().saturated() {
-            metrics::counter!("keylime_verifier_deferred_total", "cause" => "stores").increment(1);
-            return Some(Duration::from_secs(1));
-        }
-        if self.permit.is_none() {
-            self.permit = self.shard.system.admission.try_enter();
-        }
-        if self.permit.is_none() {
-            metrics::counter!("keylime_verifier_deferred_total", "cause" => "requests").increment(1);
-            return Some(Duration::from_millis(50 + u64::from(self.shard.entropy().jitter())));
-        }
-        None
     }
 
     pub(super) fn quote_replied(&mut self, ticket: Ticket, reply: AgentReply, ctx: &mut Context<Self>) {

@@ -106,6 +106,7 @@ impl AgentActor {
             endpoint: Arc::clone(&self.material.endpoint),
             path,
             method: AgentMethod::Get,
+            opening: self.turn.take_opening(),
         };
         let transport = Arc::clone(self.shard.transport());
         let request = async move { transport.send(call).await };
@@ -197,6 +198,7 @@ impl AgentActor {
         let material = Arc::clone(&self.material);
         let key = self.state.as_ref().and_then(|state| state.facts.payload_key.clone());
         let reads = self.shard.system.row_reads.clone();
+        let opening = self.turn.take_opening();
         let delivery = async move {
             let record = {
                 let _permit = reads.enter().await;
@@ -209,6 +211,7 @@ impl AgentActor {
                 endpoint: Arc::clone(&material.endpoint),
                 path,
                 method: AgentMethod::PostJson(body.into()),
+                opening,
             };
             Ok(transport.send(call).await)
         };

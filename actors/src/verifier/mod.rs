@@ -29,6 +29,7 @@ mod shard_context;
 mod shard_supervisor;
 pub mod shared_terms;
 mod status;
+mod turns;
 mod verifier_handle;
 
 pub use agent_material::AgentTls;

@@ -59,6 +59,8 @@ pub struct SystemContext {
 pub struct ShardContext {
     /// Shared by all shards.
     pub system: SystemContext,
+    /// Permits for opening connections to agents, which costs this shard's thread some milliseconds each.
+    pub openings: Admission,
     /// No new requests: the verifier is stopping.
     pub draining: Cell<bool>,
     /// The shard's supervisor.
@@ -69,7 +71,7 @@ impl ShardContext {
     /// A context whose supervisor is not known yet.
     #[must_use]
     pub fn new(system: SystemContext) -> Self {
-        Self { system, draining: Cell::new(false), supervisor: OnceCell::new() }
+        Self { system, openings: Admission::new(OPENINGS), draining: Cell::new(false), supervisor: OnceCell::new() }
     }
 
     /// The present.
@@ -124,6 +126,9 @@ impl ShardContext {
         &self.system.writer
     }
 }
+
+/// Connections to agents that a shard opens at a time: enough to keep its thread busy, few enough for each to be quick.
+pub const OPENINGS: usize = 64;
 
 /// A stored agent that is to be attested.
 pub struct AgentSeed {

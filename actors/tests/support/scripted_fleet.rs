@@ -5,6 +5,7 @@ use keylime_actors::ports::{AgentCall, AgentMethod, AgentReply, EvidenceTranspor
 use keylime_engine::ids::AgentId;
 use parking_lot::Mutex;
 use std::collections::{HashMap, VecDeque};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -37,6 +38,9 @@ pub struct ScriptedFleet {
     habits: Mutex<HashMap<AgentId, Act>>,
     asked: Mutex<Vec<Asked>>,
     payload_key: Mutex<String>,
+    is_cold: AtomicBool,
+    openings: AtomicUsize,
+    most_openings: AtomicUsize,
 }
 
 impl ScriptedFleet {
@@ -48,6 +52,16 @@ impl ScriptedFleet {
     /// What an agent does with every quote request; good quotes unless told otherwise.
     pub fn habit(&self, agent_id: &AgentId, act: Act) {
         self.habits.lock().insert(agent_id.clone(), act);
+    }
+
+    /// From now on every request opens a connection, which takes as long as its answer.
+    pub fn close_connections(&self) {
+        self.is_cold.store(true, Ordering::Relaxed);
+    }
+
+    /// Most connections that were being opened at a time.
+    pub fn most_openings(&self) -> usize {
+        self.most_openings.load(Ordering::Relaxed)
     }
 
     /// The payload key of all agents, PEM.
@@ -96,25 +110,40 @@ impl ScriptedFleet {
 
 #[async_trait]
 impl EvidenceTransport for ScriptedFleet {
+    fn is_connected(&self, _: &AgentId) -> bool {
+        !self.is_cold.load(Ordering::Relaxed)
+    }
+
     async fn send(&self, call: AgentCall) -> AgentReply {
+        let opens = usize::from(call.opening.is_some());
+        let now = self.openings.fetch_add(opens, Ordering::Relaxed) + opens;
+        self.most_openings.fetch_max(now, Ordering::Relaxed);
+        let reply = self.answer(&call).await;
+        self.openings.fetch_sub(opens, Ordering::Relaxed);
+        reply
+    }
+
+    fn forget(&self, _: &AgentId) {}
+}
+
+impl ScriptedFleet {
+    async fn answer(&self, call: &AgentCall) -> AgentReply {
         let body = match &call.method {
             AgentMethod::Get => None,
             AgentMethod::PostJson(body) => Some(String::from_utf8_lossy(body).into_owned()),
         };
         let asked = Asked { agent_id: call.agent_id.clone(), at: Instant::now(), path: call.path.clone(), body };
         self.asked.lock().push(asked);
-        let act = self.next_act(&call);
+        let act = self.next_act(call);
         tokio::time::sleep(Duration::from_millis(5)).await;
         match act {
-            Act::Quote(text) => self.quote(&call, text),
+            Act::Quote(text) => self.quote(call, text),
             Act::Respond(status, body) => AgentReply::Response { status, body: body.into() },
             Act::Silent => AgentReply::Unreachable(Unreachable::Timeout),
             Act::Slow(delay) => {
                 tokio::time::sleep(delay).await;
-                self.quote(&call, "good")
+                self.quote(call, "good")
             }
         }
     }
-
-    fn forget(&self, _: &AgentId) {}
 }
