@@ -4,7 +4,7 @@
 //! decided afterwards, before the first byte of a request leaves.
 
 use crate::adapters::kept_connections::KeptConnections;
-use crate::ports::{AgentCall, AgentEndpoint, AgentMethod, AgentReply, AgentTrust, EvidenceTransport, Unreachable};
+use crate::ports::{AgentCall, AgentMethod, AgentReply, AgentTrust, EvidenceTransport, Unreachable};
 use crate::runtime::admission::Permit;
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
@@ -54,7 +54,7 @@ pub struct HttpEvidenceTransport {
     options: TransportOptions,
     connector: TlsConnector,
     certificates: AgentCertificates,
-    kept: KeptConnections,
+    kept: Arc<KeptConnections>,
 }
 
 impl HttpEvidenceTransport {
@@ -72,7 +72,7 @@ impl HttpEvidenceTransport {
         // Connections are kept instead; a shared cache would only grow with the fleet.
         config.resumption = Resumption::disabled();
         Ok(Self {
-            kept: KeptConnections::new(options.max_kept_connections),
+            kept: Arc::new(KeptConnections::new(options.max_kept_connections)),
             options,
             connector: TlsConnector::from(Arc::new(config)),
             certificates: AgentCertificates::new(trusted_server_ca)?,
@@ -87,7 +87,7 @@ impl HttpEvidenceTransport {
                 other => return other,
             }
         }
-        let sender = self.open(&call.endpoint, opening).await?;
+        let sender = self.open(call, opening).await?;
         self.exchange_on(sender, call).await
     }
 
@@ -133,8 +133,8 @@ impl HttpEvidenceTransport {
         Ok(whole.unwrap_or_else(|| gathered.freeze()))
     }
 
-    async fn open(&self, endpoint: &AgentEndpoint, opening: Option<Permit>) -> Result<Sender, Unreachable> {
-        let mut connecting = pin!(self.connect(endpoint));
+    async fn open(&self, call: &AgentCall, opening: Option<Permit>) -> Result<Sender, Unreachable> {
+        let mut connecting = pin!(self.connect(call));
         match tokio::time::timeout(QUICK_OPENING, connecting.as_mut()).await {
             Ok(result) => result,
             Err(_) => {
@@ -144,7 +144,8 @@ impl HttpEvidenceTransport {
         }
     }
 
-    async fn connect(&self, endpoint: &AgentEndpoint) -> Result<Sender, Unreachable> {
+    async fn connect(&self, call: &AgentCall) -> Result<Sender, Unreachable> {
+        let endpoint = &call.endpoint;
         let stream = match endpoint.host.parse::<IpAddr>() {
             Ok(address) => TcpStream::connect(SocketAddr::new(address, endpoint.port)).await,
             Err(_) => TcpStream::connect((&*endpoint.host, endpoint.port)).await,
@@ -152,7 +153,7 @@ impl HttpEvidenceTransport {
         let stream = stream.map_err(|error| Unreachable::Connect(error.to_string()))?;
         stream.set_nodelay(true).map_err(|error| Unreachable::Connect(error.to_string()))?;
         let registered = match endpoint.trust {
-            AgentTrust::Plain => return handshake(TokioIo::new(stream)).await,
+            AgentTrust::Plain => return self.handshake(TokioIo::new(stream), &call.agent_id).await,
             AgentTrust::Certificate(digest) => Some(digest),
             AgentTrust::Authorities => None,
         };
@@ -164,7 +165,30 @@ impl HttpEvidenceTransport {
         self.certificates
             .check(chain, registered.as_ref(), UnixTime::now())
             .map_err(|error| Unreachable::Untrusted(format!("{error:?}")))?;
-        handshake(TokioIo::new(stream)).await
+        self.handshake(TokioIo::new(stream), &call.agent_id).await
+    }
+
+    /// Starts HTTP on a connection, which serves requests until either side closes it.
+    async fn handshake<T>(&self, io: TokioIo<T>, agent_id: &AgentId) -> Result<Sender, Unreachable>
+    where
+        T: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
+    {
+        let mut builder = http1::Builder::new();
+        builder.max_buf_size(MAX_BUFFER).max_headers(MAX_HEADERS);
+        let (sender, connection) = builder.handshake(io).await.map_err(broken)?;
+        let (kept, agent_id) = (Arc::clone(&self.kept), agent_id.clone());
+        tokio::spawn(async move {
+            // An error is also reported to whoever waits for a response.
+            let _ = connection.await;
+            kept.drop_closed(&agent_id);
+        });
+        Ok(sender)
+    }
+
+    /// Connections that are kept for the next requests.
+    #[must_use]
+    pub fn kept_connections(&self) -> usize {
+        self.kept.count()
     }
 }
 
@@ -186,19 +210,6 @@ impl EvidenceTransport for HttpEvidenceTransport {
     fn forget(&self, agent_id: &AgentId) {
         drop(self.kept.take(agent_id));
     }
-}
-
-async fn handshake<T>(io: TokioIo<T>) -> Result<Sender, Unreachable>
-where
-    T: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
-{
-    let (sender, connection) =
-        http1::Builder::new().max_buf_size(MAX_BUFFER).max_headers(MAX_HEADERS).handshake(io).await.map_err(broken)?;
-    tokio::spawn(async move {
-        // An error is also reported to whoever waits for a response.
-        let _ = connection.await;
-    });
-    Ok(sender)
 }
 
 fn request(call: &AgentCall) -> Result<Request<Full<Bytes>>, Unreachable> {

@@ -43,6 +43,20 @@ impl KeptConnections {
         }
     }
 
+    /// Lets go of a connection that was closed: what is left of one is ten times as large as an agent that rests.
+    pub fn drop_closed(&self, agent_id: &AgentId) {
+        let mut stripe = self.stripe(agent_id).lock();
+        if stripe.get(agent_id).is_some_and(Sender::is_closed) {
+            stripe.remove(agent_id);
+            self.count.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Connections that are kept.
+    pub fn count(&self) -> usize {
+        self.count.load(Ordering::Relaxed)
+    }
+
     fn stripe(&self, agent_id: &AgentId) -> &Mutex<HashMap<AgentId, Sender>> {
         &self.stripes[usize::try_from(stable_hash(agent_id.as_str()) >> 40).unwrap_or(0) % STRIPES]
     }
